@@ -1,0 +1,56 @@
+# Each target does its own set-up; a second call re-uses it.
+
+EXTRAS := lava,nir,datasets,viz,dev
+PYTHON := .venv/bin/python
+REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help setup demo test test-py312 lint pictures lock clean
+
+help:
+	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
+	@echo "make test        lint and run all tests on Python 3.10"
+	@echo "make test-py312  run what does not need Lava on Python 3.12 with the newest Keras"
+	@echo "make setup       only the environment in .venv"
+	@echo "make pictures    draw the pictures of the documentation again"
+	@echo "make lock        refresh requirements.lock from setup.cfg"
+
+setup: .venv/.ready
+
+.venv/.ready: $(REQUIREMENTS)
+	tools/make_venv.sh 3.10 .venv
+	$(PYTHON) -m pip install --quiet --upgrade pip
+	$(PYTHON) -m pip install --quiet --constraint requirements.lock --editable ".[$(EXTRAS)]"
+	touch $@
+
+demo: setup
+	$(PYTHON) examples/quickstart.py
+
+test: setup lint
+	$(PYTHON) -m pytest
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+.venv312/.ready: setup.cfg pyproject.toml
+	tools/make_venv.sh 3.12 .venv312
+	.venv312/bin/python -m pip install --quiet --upgrade pip
+	.venv312/bin/python -m pip install --quiet --editable ".[viz,dev]"
+	touch $@
+
+test-py312: .venv312/.ready
+	.venv312/bin/python -m pytest tests/keras_spiking_rnn tests/lava_export
+
+pictures: setup
+	$(PYTHON) docs/make_pictures.py
+
+lock: setup
+	$(PYTHON) -m piptools compile --quiet --resolver=backtracking --upgrade --all-extras \
+	    --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host \
+	    --no-emit-find-links --output-file requirements.lock setup.cfg
+	sed -i -e '/^keras-spiking-rnn/d' -e '/^#/d' -e '/^$$/d' requirements.lock
+
+clean:
+	rm -rf .venv .venv312 runs
