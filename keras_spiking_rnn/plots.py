@@ -1,0 +1,146 @@
+"""Pictures of spikes, membrane potentials and surrogates, made with Matplotlib.
+
+Each function draws on a Matplotlib `Axes`, its own if none is given, and returns it. None of them
+shows or saves the figure: `axes.figure.savefig("picture.png")` does.
+"""
+
+import numpy as np
+
+from keras_spiking_rnn import surrogates
+
+COLORS = ("#2a6f97", "#e07a2f", "#5b8c5a", "#8c5b8c", "#b5484b", "#6b6b6b")
+_SPIKE = "#b5484b"
+
+
+def _axes(ax, width, height):
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need Matplotlib: pip install keras-spiking-rnn[viz]") from error
+    # A figure without pyplot needs no display and is not kept alive by pyplot's list of figures.
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def _tidy(ax, xlabel, ylabel, title):
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    if title:
+        ax.set_title(title)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _of_one_sequence(name, values, dimensions):
+    values = np.asarray(values)
+    if values.ndim not in dimensions:
+        shapes = {1: "(steps,)", 2: "(steps, units)"}
+        expected = " or ".join(shapes[dimension] for dimension in dimensions)
+        raise ValueError(
+            f"`{name}` must have shape {expected}, the values of one sequence. Received the shape "
+            f"{values.shape}. Take one sequence of a batch with {name}[0]."
+        )
+    return values
+
+
+def raster(spikes, ax=None, color=COLORS[0], title=None):
+    """Draws a mark for each spike: steps to the right, units upwards.
+
+    Args:
+        spikes: Array of shape `(steps, units)`; a value other than 0 is a spike.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        color: Color of the marks, or a list of colors, one for each unit.
+        title: Title of the picture.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        ValueError: If `spikes` has another number of dimensions.
+        ImportError: If Matplotlib is not installed.
+    """
+    spikes = _of_one_sequence("spikes", spikes, (2,))
+    ax = _axes(ax, 6, 3)
+    steps, units = spikes.shape
+    ax.eventplot(
+        [np.flatnonzero(spikes[:, unit]) for unit in range(units)],
+        lineoffsets=np.arange(units),
+        linelengths=0.8,
+        linewidths=1.5,
+        colors=color,
+    )
+    ax.set_xlim(-0.5, steps - 0.5)
+    ax.set_ylim(-0.7, units - 0.3)
+    return _tidy(ax, "step", "unit", title)
+
+
+def membrane(potential, threshold=None, spikes=None, ax=None, labels=None, title=None):
+    """Draws membrane potentials over time, with the threshold and marks at the spikes.
+
+    Args:
+        potential: Array of shape `(steps,)` or `(steps, units)`, for example
+            `metrics.trace(layer, inputs)["membrane"][0]`.
+        threshold: A number, or one for each unit, drawn as a dashed line; `None` for no line.
+        spikes: Array of the shape of `potential`; a mark is drawn where it is not 0.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        labels: Names of the units for a legend.
+        title: Title of the picture.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+        ImportError: If Matplotlib is not installed.
+    """
+    potential = _of_one_sequence("potential", potential, (1, 2))
+    if spikes is not None and np.shape(spikes) != potential.shape:
+        raise ValueError(
+            f"`spikes` must have the shape of `potential`, {potential.shape}. Received the shape "
+            f"{np.shape(spikes)}."
+        )
+    ax = _axes(ax, 6, 3)
+    steps = np.arange(len(potential))
+    units = potential.reshape(len(potential), -1)
+    thresholds = [] if threshold is None else np.unique(threshold)
+    for value in thresholds:
+        ax.axhline(value, color="#6b6b6b", linestyle="--", linewidth=1)
+    for unit in range(units.shape[1]):
+        label = labels[unit] if labels is not None else None
+        color = COLORS[unit % len(COLORS)]
+        ax.plot(steps, units[:, unit], color=color, linewidth=1.5, label=label)
+        if spikes is not None:
+            fired = np.flatnonzero(np.reshape(spikes, units.shape)[:, unit])
+            ax.plot(fired, units[fired, unit], "o", color=_SPIKE, markersize=4, zorder=3)
+    if labels is not None:
+        ax.legend(frameon=False)
+    return _tidy(ax, "step", "membrane potential", title)
+
+
+def surrogate(surrogate, ax=None, limits=(-2.0, 2.0), title=None):
+    """Draws a surrogate derivative over the distance of the membrane potential to the threshold.
+
+    Args:
+        surrogate: A surrogate, as `keras_spiking_rnn.surrogates.get` takes it.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        limits: Smallest and largest distance.
+        title: Title of the picture; by default the surrogate and its arguments.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        ValueError: If the surrogate is not known.
+        ImportError: If Matplotlib is not installed.
+    """
+    surrogate = surrogates.get(surrogate)
+    ax = _axes(ax, 4, 2.5)
+    x = np.linspace(*limits, 2001)
+    derivative = np.asarray(surrogate.derivative(x))
+    ax.axvline(0, color="#6b6b6b", linestyle="--", linewidth=1)
+    ax.plot(x, derivative, color=COLORS[0], linewidth=1.5)
+    ax.fill_between(x, derivative, color=COLORS[0], alpha=0.15)
+    ax.set_xlim(*limits)
+    ax.set_ylim(0, 1.1 * derivative.max())
+    return _tidy(ax, "V − threshold", "surrogate f", repr(surrogate) if title is None else title)
