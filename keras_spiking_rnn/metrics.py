@@ -169,11 +169,10 @@ def trace(layer, inputs):
 
     Returns:
         A dictionary of NumPy arrays of shape `(batch, steps, units)`, in the order in which the
-        steps are processed (with `go_backwards` the last step comes first):
-
-        - `"membrane"`: $V^t$ of equation (4), the membrane potential before the reset.
-        - `"spikes"`: $Y^t$ of equation (8).
-        - `"state"`: $u^t$ of equation (7), the membrane potential that the next step starts with.
+        steps are processed (with `go_backwards` the last step comes first): `"spikes"`, and what
+        the cell's `step` shows of its inside. Of RLIF that is `"membrane"`, $V^t$ of equation (4),
+        the membrane potential before the reset, and `"state"`, $u^t$ of equation (7), the one that
+        the next step starts with.
 
     Raises:
         ValueError: If `layer` is of another kind, or is not built.
@@ -194,11 +193,14 @@ def trace(layer, inputs):
         sequences = ops.flip(sequences, axis=0)
 
     def step(previous, step_inputs):
-        spikes, state, membrane = cell.step(step_inputs, previous["state"])
-        return {"membrane": membrane, "spikes": spikes, "state": state}
+        spikes, states, inside = cell.step(step_inputs, list(previous["states"]))
+        return {"states": tuple(states), "shown": {"spikes": spikes, **inside}}
 
-    (state,) = cell.get_initial_state(batch_size=sequences.shape[1])
-    zeros = ops.zeros_like(state)
-    initial = {"membrane": zeros, "spikes": zeros, "state": state}
-    steps = tf.function(tf.scan)(step, sequences, initial)
-    return {name: np.swapaxes(values.numpy(), 0, 1) for name, values in steps.items()}
+    def scan(sequences):
+        states = tuple(cell.get_initial_state(batch_size=sequences.shape[1]))
+        shown = step({"states": states}, sequences[0])["shown"]
+        initial = {"states": states, "shown": tf.nest.map_structure(tf.zeros_like, shown)}
+        return tf.scan(step, sequences, initial)["shown"]
+
+    shown = tf.function(scan)(sequences)
+    return {name: np.swapaxes(values.numpy(), 0, 1) for name, values in shown.items()}

@@ -4,32 +4,24 @@ Reference:
     *A spiking sequential model: Recurrent Leaky Integrate-and-Fire* (2020), section 3.1.
 """
 
-import math
 import numbers
-import warnings
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
-# Keras has no public names for these two. `RNN` draws one dropout mask a sequence, before its loop,
-# for cells of the class `DropoutRNNCell` only.
-from keras.src.backend import AutocastScope
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
-
 from keras_spiking_rnn import surrogates
+from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 
-def rlif_step(X, u, W_volt, b_volt, alpha, b_mem, V_thres, V_reset, surrogate, beta=0.0):  # noqa: N803
+def rlif_step(U, u, alpha, b_mem, V_thres, V_reset, surrogate, beta=0.0):  # noqa: N803
     """One time step of RLIF: equations (4) to (10) of the paper, in its symbols.
 
-    `units` is the number of neurons and `in` the number of inputs. A vector of `units` values may
-    also be one number for all of them.
+    `units` is the number of neurons. A vector of `units` values may also be one number for all of
+    them.
 
     Args:
-        X: Input, `(batch, in)`.
+        U: Input current of equation (9), `(batch, units)`.
         u: Membrane potential left over from the previous step, `(batch, units)`.
-        W_volt: Input weights, `(in, units)`.
-        b_volt: Bias of the input current, `(units,)`.
         alpha: Leak: the part of the membrane potential that is kept, `(units,)`.
         b_mem: Bias of the membrane potential, `(units,)`.
         V_thres: Firing threshold, `(units,)`.
@@ -41,7 +33,6 @@ def rlif_step(X, u, W_volt, b_volt, alpha, b_mem, V_thres, V_reset, surrogate, b
         A tuple `(Y, u, V)` of tensors of shape `(batch, units)`: the spikes, the membrane
         potential to carry to the next step, and the membrane potential before the reset.
     """
-    U = ops.cast(ops.matmul(X, W_volt), u.dtype) + b_volt  # (9)
     V = U + u  # (4)
     F = surrogate(V - V_thres)  # (5)
     u_d = F * V_reset + (1 - F) * V  # (6)
@@ -86,7 +77,7 @@ class LeakRange(constraints.Constraint):
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
-class RLIFCell(keras.layers.Layer, DropoutRNNCell):
+class RLIFCell(SpikingCell):
     r"""One time step of a layer of Recurrent Leaky Integrate-and-Fire neurons.
 
     With the input $X^t$ and the membrane potential $u^{t-1}$ of the previous step,
@@ -110,9 +101,8 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
     In the backward pass the derivative of (5) is the surrogate's, and gradients flow through the
     reset (6) as well.
 
-    Under a half precision policy (`mixed_float16`, `mixed_bfloat16`) only the matrix product of (9)
-    is computed in half precision. `compute_dtype` of the cell is then `float32`, because that is
-    the dtype in which `keras.layers.RNN` carries the states.
+    Under a half precision policy only the matrix product of (9) is computed in half precision; the
+    membrane potential stays in `float32`.
 
     Args:
         units: Positive integer, number of neurons.
@@ -159,9 +149,6 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
         equations (4) to (10), and section 3.2, equation (12).
     """
 
-    # Tells `keras_spiking_rnn.metrics` that the outputs are spikes.
-    emits_spikes = True
-
     def __init__(
         self,
         units,
@@ -188,24 +175,9 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
         seed=None,
         **kwargs,
     ):
-        activity_regularizer = kwargs.pop("activity_regularizer", None)
-        super().__init__(**kwargs)
-        # The step casts by itself: states keep their dtype, whatever the policy.
-        self.autocast = False
-        if activity_regularizer is not None:
-            raise ValueError(
-                f"{self._title} does not take an `activity_regularizer`, because Keras cannot add "
-                "a loss within the loop over time. Pass it to the layer around the cell: "
-                "RLIF(..., activity_regularizer=...) or "
-                "keras.layers.RNN(cell, activity_regularizer=...)."
-            )
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units <= 0:
-            raise ValueError(
-                f"{self._title}: `units` must be a positive integer. Received: units={units!r}"
-            )
-        self.units = int(units)
-        self.threshold = self._fixed_values("threshold", threshold)
-        self.reset = self._fixed_values("reset", reset)
+        super().__init__(units, dropout=dropout, seed=seed, **kwargs)
+        self.threshold = self.fixed_values("threshold", threshold)
+        self.reset = self.fixed_values("reset", reset)
         self._check_reset_below_threshold()
         self.surrogate = surrogates.get(surrogate)
         self.use_bias = bool(use_bias)
@@ -229,49 +201,7 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
         self.leak_initializer = self._leak_initializer(leak_initializer)
         self.membrane_bias_initializer = initializers.get(membrane_bias_initializer)
 
-        if not (isinstance(noise_stddev, numbers.Real) and 0 <= noise_stddev < math.inf):
-            raise ValueError(
-                f"{self._title}: `noise_stddev` must be a finite number of at least 0 (0 for no "
-                f"noise). Received: noise_stddev={noise_stddev!r}"
-            )
-        self.noise_stddev = float(noise_stddev)
-        if not (isinstance(dropout, numbers.Real) and 0 <= dropout < 1):
-            raise ValueError(
-                f"{self._title}: `dropout` must be at least 0 and below 1, it is the fraction of "
-                f"the inputs to drop. Received: dropout={dropout!r}"
-            )
-        self.dropout = float(dropout)
-        self.recurrent_dropout = 0.0  # Read by DropoutRNNCell.
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed=seed)
-
-        self.state_size = self.units
-        self.output_size = self.units
-
-    @property
-    def _title(self):
-        return f"{type(self).__name__} '{self.name}'"
-
-    def _fixed_values(self, name, value):
-        """Returns a float, or a tuple of `units` floats, for a parameter that is not learned."""
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            values = [value]
-        else:
-            try:
-                values = [float(element) for element in value]
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"{self._title}: `{name}` must be a number or a sequence of {self.units} "
-                    f"numbers, one for each unit. Received: {name}={value!r}"
-                ) from None
-            if len(values) != self.units:
-                raise ValueError(
-                    f"{self._title}: `{name}` must be a number or a sequence of {self.units} "
-                    f"numbers, one for each unit. Received a sequence of {len(values)} numbers."
-                )
-        if not all(math.isfinite(element) for element in values):
-            raise ValueError(f"{self._title}: `{name}` must be finite. Received: {name}={value!r}")
-        return float(value) if isinstance(value, numbers.Real) else tuple(values)
+        self.noise_stddev = self.number("noise_stddev", noise_stddev, low=0)
 
     def _check_reset_below_threshold(self):
         def of_each_unit(value):
@@ -281,7 +211,7 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
         for unit, (reset, threshold) in enumerate(pairs):
             if reset >= threshold:
                 raise ValueError(
-                    f"{self._title}: `reset` must be smaller than `threshold`, otherwise a unit "
+                    f"{self.title}: `reset` must be smaller than `threshold`, otherwise a unit "
                     f"that has fired once fires at every step. Received: reset={reset}, "
                     f"threshold={threshold} (unit {unit})."
                 )
@@ -293,190 +223,43 @@ class RLIFCell(keras.layers.Layer, DropoutRNNCell):
         if isinstance(limits, LeakRange):
             if not limits.minimum <= identifier <= limits.maximum:
                 raise ValueError(
-                    f"{self._title}: `leak_initializer` must be within the range of its "
+                    f"{self.title}: `leak_initializer` must be within the range of its "
                     f"constraint, {limits.minimum} to {limits.maximum}. Received: "
                     f"leak_initializer={identifier!r}. For another range pass "
                     "leak_constraint=LeakRange(minimum, maximum), or None for no limits."
                 )
-        elif not math.isfinite(identifier):
-            raise ValueError(
-                f"{self._title}: `leak_initializer` must be finite. Received: "
-                f"leak_initializer={identifier!r}"
-            )
-        return initializers.Constant(float(identifier))
+        return initializers.Constant(self.number("leak_initializer", identifier))
 
     def build(self, input_shape):
         """Creates the weights for inputs of shape `(batch, in)`."""
-        inputs = input_shape[-1]
-        if len(input_shape) != 2 or inputs is None:
-            raise ValueError(
-                f"{self._title}: the inputs of one step must have shape (batch, features) with a "
-                f"known number of features. Received the shape {tuple(input_shape)}. Flatten each "
-                "step first, for example with "
-                "keras.layers.TimeDistributed(keras.layers.Flatten())."
-            )
-        self.kernel = self.add_weight(
-            shape=(inputs, self.units),
-            name="kernel",
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
+        inputs = self.input_size(input_shape)
+        self.kernel = self.named_weight("kernel", (inputs, self.units))
+        self.bias = self.named_weight("bias", (self.units,)) if self.use_bias else None
+        self.leak = self.named_weight("leak", (self.units,), trainable=self.learn_leak)
+        self.membrane_bias = (
+            self.named_weight("membrane_bias", (self.units,)) if self.use_membrane_bias else None
         )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                shape=(self.units,),
-                name="bias",
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        self.leak = self.add_weight(
-            shape=(self.units,),
-            name="leak",
-            initializer=self.leak_initializer,
-            regularizer=self.leak_regularizer,
-            constraint=self.leak_constraint,
-            trainable=self.learn_leak,
-        )
-        self.membrane_bias = None
-        if self.use_membrane_bias:
-            self.membrane_bias = self.add_weight(
-                shape=(self.units,),
-                name="membrane_bias",
-                initializer=self.membrane_bias_initializer,
-                regularizer=self.membrane_bias_regularizer,
-                constraint=self.membrane_bias_constraint,
-            )
         self.built = True
 
-    @property
-    def weights(self):
-        """`kernel`, `bias`, `leak`, `membrane_bias`: in this order, learned or not."""
-        # Keras' own order has the variables that are not trainable last.
-        if not self.built:
-            return []
-        weights = (self.kernel, self.bias, self.leak, self.membrane_bias)
-        return [weight for weight in weights if weight is not None]
-
-    def save_own_variables(self, store):
-        """Stores the weights by name."""
-        # Keras stores by position, which depends on `learn_leak`: loading into a cell with the
-        # other setting would swap `leak` and `membrane_bias`.
-        for weight in self.weights:
-            store[weight.name] = weight
-
-    def load_own_variables(self, store):
-        """Loads the weights by name."""
-        expected = [weight.name for weight in self.weights]
-        if sorted(store.keys()) != sorted(expected):
-            raise ValueError(
-                f"{self._title}: the saved weights do not fit. Expected {expected}, the file has "
-                f"{sorted(store.keys())}. Create the layer with the arguments with which it was "
-                "saved, and build it before loading."
-            )
-        for weight in self.weights:
-            weight.assign(store[weight.name])
-
-    @property
-    def compute_dtype(self):
-        """The dtype of the membrane potential, at least `float32`."""
-        dtype = super().compute_dtype
-        return "float32" if dtype in ("float16", "bfloat16") else dtype
-
-    def step(self, inputs, membrane, training=False):
-        """Computes one time step.
-
-        Args:
-            inputs: Tensor of shape `(batch, in)`.
-            membrane: $u^{t-1}$, tensor of shape `(batch, units)`.
-            training: Whether to apply noise and dropout.
-
-        Returns:
-            A tuple `(spikes, membrane, potential)` of tensors of shape `(batch, units)`: $Y^t$,
-            $u^t$ and $V^t$, the membrane potential before the reset.
-        """
-        dtype = self.compute_dtype
-        product_dtype = super().compute_dtype
-        if training and self.dropout > 0:
-            inputs = ops.cast(inputs, dtype) * ops.cast(self.get_dropout_mask(inputs), dtype)
-        noise = 0.0
-        if training and self.noise_stddev > 0:
-            noise = keras.random.normal(
-                ops.shape(membrane), stddev=self.noise_stddev, dtype=dtype, seed=self.seed_generator
-            )
-        return rlif_step(
-            X=ops.cast(inputs, product_dtype),
-            u=ops.cast(membrane, dtype),
-            W_volt=ops.cast(self.kernel, product_dtype),
-            b_volt=0.0 if self.bias is None else ops.cast(self.bias, dtype),
-            alpha=ops.cast(self.leak, dtype),
-            b_mem=0.0 if self.membrane_bias is None else ops.cast(self.membrane_bias, dtype),
-            V_thres=ops.convert_to_tensor(self.threshold, dtype=dtype),
-            V_reset=ops.convert_to_tensor(self.reset, dtype=dtype),
+    def step(self, inputs, states, training=False):
+        """Computes one time step; `inside` has the membrane before reset and the state."""
+        (membrane,) = states
+        inputs = self.dropped(inputs, training)
+        spikes, state, potential = rlif_step(
+            U=self.product(inputs, self.kernel) + self.value(self.bias),  # (9)
+            u=membrane,
+            alpha=self.value(self.leak),
+            b_mem=self.value(self.membrane_bias),
+            V_thres=self.value(self.threshold),
+            V_reset=self.value(self.reset),
             surrogate=self.surrogate,
-            beta=noise,
+            beta=self.noise(membrane, self.noise_stddev, training),
         )
-
-    def call(self, inputs, states, training=False):
-        """Computes one time step: see the class."""
-        membrane = states[0] if isinstance(states, (list, tuple)) else states
-        dtype = keras.backend.standardize_dtype(membrane.dtype)
-        if dtype in ("float16", "bfloat16"):
-            warnings.warn(
-                f"{self._title} received its membrane potential in {dtype}. StackedRNNCells "
-                "carries states in its own dtype: give it a float32 one with "
-                "keras.layers.StackedRNNCells(cells, dtype='float32').",
-                stacklevel=2,
-            )
-        spikes, new_membrane, _ = self.step(inputs, membrane, training=training)
-        # A loop needs each state to leave in the dtype in which it came.
-        new_membrane = ops.cast(new_membrane, dtype)
-        return spikes, [new_membrane] if isinstance(states, (list, tuple)) else new_membrane
-
-    def get_initial_state(self, batch_size=None):
-        """Returns $u^0 = 0$ for `batch_size` sequences."""
-        return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
-
-    def get_config(self):
-        """Returns the arguments of the constructor as a dictionary."""
-        config = {
-            "units": self.units,
-            "threshold": _as_config(self.threshold),
-            "reset": _as_config(self.reset),
-            "surrogate": surrogates.serialize(self.surrogate),
-            "use_bias": self.use_bias,
-            "use_membrane_bias": self.use_membrane_bias,
-            "learn_leak": self.learn_leak,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "leak_initializer": initializers.serialize(self.leak_initializer),
-            "membrane_bias_initializer": initializers.serialize(self.membrane_bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "leak_regularizer": regularizers.serialize(self.leak_regularizer),
-            "membrane_bias_regularizer": regularizers.serialize(self.membrane_bias_regularizer),
-            "kernel_constraint": constraints.serialize(self.kernel_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
-            "leak_constraint": constraints.serialize(self.leak_constraint),
-            "membrane_bias_constraint": constraints.serialize(self.membrane_bias_constraint),
-            "noise_stddev": self.noise_stddev,
-            "dropout": self.dropout,
-            "seed": self.seed,
-        }
-        return {**super().get_config(), **config}
-
-
-def _as_config(value):
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _of_cell(name):
-    return property(lambda layer: getattr(layer.cell, name), doc=f"`{name}` of the cell.")
+        return spikes, [state], {"membrane": potential, "state": state}
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
-class RLIF(keras.layers.RNN):
+class RLIF(SpikingRNN):
     """Layer of Recurrent Leaky Integrate-and-Fire neurons.
 
     `RLIFCell` has the equations. Two things differ from Keras' own recurrent layers:
@@ -549,6 +332,8 @@ class RLIF(keras.layers.RNN):
     ```
     """
 
+    cell_class = RLIFCell
+
     def __init__(
         self,
         units,
@@ -582,103 +367,4 @@ class RLIF(keras.layers.RNN):
         zero_output_for_mask=True,
         **kwargs,
     ):
-        name = kwargs.get("name")
-        cell = RLIFCell(
-            units,
-            threshold=threshold,
-            reset=reset,
-            surrogate=surrogate,
-            use_bias=use_bias,
-            use_membrane_bias=use_membrane_bias,
-            learn_leak=learn_leak,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            leak_initializer=leak_initializer,
-            membrane_bias_initializer=membrane_bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            leak_regularizer=leak_regularizer,
-            membrane_bias_regularizer=membrane_bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            leak_constraint=leak_constraint,
-            membrane_bias_constraint=membrane_bias_constraint,
-            noise_stddev=noise_stddev,
-            dropout=dropout,
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name=f"{name}_cell" if name else "rlif_cell",
-        )
-        super().__init__(
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            zero_output_for_mask=zero_output_for_mask,
-            activity_regularizer=activity_regularizer,
-            **kwargs,
-        )
-        self.input_spec = keras.layers.InputSpec(ndim=3)
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Runs the cell over the sequences."""
-        last_output, outputs, states = super().inner_loop(
-            sequences, initial_state, mask, training=training
-        )
-        self._final_states = tuple(states)
-        return last_output, outputs, states
-
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        """Runs the cell over the sequences: see the class."""
-        # Keras' autocast scope rounds the membrane potential of a stateful layer to half precision
-        # whenever it is read from its variable or assigned to it.
-        with AutocastScope(None):
-            outputs = super().call(
-                sequences, initial_state=initial_state, mask=mask, training=training
-            )
-            if self.stateful and self.compute_dtype != self.cell.compute_dtype:
-                # `RNN` has assigned it after rounding to the dtype of the outputs.
-                for variable, state in zip(self.states, self._final_states, strict=True):
-                    variable.assign(state)
-        self._final_states = None
-        return outputs
-
-    units = _of_cell("units")
-    threshold = _of_cell("threshold")
-    reset = _of_cell("reset")
-    surrogate = _of_cell("surrogate")
-    use_bias = _of_cell("use_bias")
-    use_membrane_bias = _of_cell("use_membrane_bias")
-    learn_leak = _of_cell("learn_leak")
-    kernel_initializer = _of_cell("kernel_initializer")
-    bias_initializer = _of_cell("bias_initializer")
-    leak_initializer = _of_cell("leak_initializer")
-    membrane_bias_initializer = _of_cell("membrane_bias_initializer")
-    kernel_regularizer = _of_cell("kernel_regularizer")
-    bias_regularizer = _of_cell("bias_regularizer")
-    leak_regularizer = _of_cell("leak_regularizer")
-    membrane_bias_regularizer = _of_cell("membrane_bias_regularizer")
-    kernel_constraint = _of_cell("kernel_constraint")
-    bias_constraint = _of_cell("bias_constraint")
-    leak_constraint = _of_cell("leak_constraint")
-    membrane_bias_constraint = _of_cell("membrane_bias_constraint")
-    noise_stddev = _of_cell("noise_stddev")
-    dropout = _of_cell("dropout")
-    seed = _of_cell("seed")
-
-    def get_config(self):
-        """Returns the arguments of the constructor as a dictionary."""
-        config = super().get_config()
-        del config["cell"]
-        of_cell = self.cell.get_config()
-        for key in ("name", "trainable", "dtype"):
-            del of_cell[key]
-        return {**of_cell, **config}
-
-    @classmethod
-    def from_config(cls, config):
-        """Creates the layer that has the configuration `config`."""
-        return cls(**config)
+        super().__init__(**arguments(locals()))

@@ -195,7 +195,7 @@ class TestTrace:
         layer.go_backwards = go_backwards
         spikes, state = layer(X)
         recorded = trace(layer, X)
-        assert list(recorded) == ["membrane", "spikes", "state"]
+        assert list(recorded) == ["spikes", "membrane", "state"]
         assert {values.shape for values in recorded.values()} == {(5, 8, 6)}
         np.testing.assert_array_equal(recorded["spikes"], tf.cast(spikes, "float32"))
         # Not to the last bit: a graph fuses products and sums, and eager execution does not.

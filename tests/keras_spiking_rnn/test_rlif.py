@@ -114,10 +114,8 @@ class TestEquations:
 
     def test_one_step_by_hand(self):
         Y, u, V = rlif_step(
-            X=np.array([[2.0, 1.0]]),
+            U=tf.constant([[2.75, 0.0]], "float64"),
             u=tf.constant([[0.25, 0.25]], "float64"),
-            W_volt=np.array([[1.0, -1.0], [0.5, 1.5]]),
-            b_volt=np.array([0.25, 0.5]),
             alpha=np.array([0.5, 0.5]),
             b_mem=np.array([0.0, 1.0]),
             V_thres=2.0,
@@ -573,7 +571,7 @@ class TestArguments:
             ({"leak_initializer": math.nan}, "within the range of its constraint"),
             (
                 {"leak_initializer": math.inf, "leak_constraint": None},
-                "`leak_initializer` must be finite",
+                "`leak_initializer` must be a finite number",
             ),
         ],
     )

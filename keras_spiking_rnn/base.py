@@ -1,0 +1,364 @@
+"""What all cells and layers share: arguments, dtypes, dropout masks, saving, masks."""
+
+import inspect
+import math
+import numbers
+import warnings
+
+import keras
+from keras import constraints, initializers, ops, regularizers
+
+# An autocast scope has no public name.
+from keras.src.backend.common.variables import AutocastScope
+
+# `RNN` draws one dropout mask a sequence, before its loop, for cells of this class only, and Keras
+# has no public name for it.
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
+
+from keras_spiking_rnn import surrogates
+
+HALF = ("float16", "bfloat16")
+
+
+def arguments(namespace):
+    """The arguments of a constructor, from the `locals()` with which it begins."""
+    namespace = dict(namespace)
+    kwargs = namespace.pop("kwargs", {})
+    for name in ("self", "__class__"):
+        namespace.pop(name, None)
+    return {**namespace, **kwargs}
+
+
+def constructor_arguments(cls):
+    """Names of the arguments of a constructor, without `self` and `kwargs`."""
+    return [name for name in inspect.signature(cls.__init__).parameters][1:-1]
+
+
+class SpikingCell(keras.layers.Layer, DropoutRNNCell):
+    """Base of the cells.
+
+    A subclass sets its arguments as attributes, creates its weights in `build`, ends this with
+    `self.built = True`, and computes in `step`. Its configuration is read from the attributes that
+    have the names of the constructor's arguments; its weights keep the order in which they were
+    created, whether they are learned or not.
+
+    Under a half precision policy (`mixed_float16`, `mixed_bfloat16`) only what `step` computes in
+    `product_dtype` is in half precision. `compute_dtype` is then `float32`, because that is the
+    dtype in which `keras.layers.RNN` carries the states.
+
+    Args:
+        units: Positive integer, number of neurons.
+        dropout: Fraction of the inputs to drop in training, at least 0 and below 1.
+        recurrent_dropout: The same for the recurrent inputs.
+        seed: Seed of all that is random in the cell.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    # Tells `keras_spiking_rnn.metrics` that the outputs are spikes.
+    emits_spikes = True
+
+    def __init__(self, units, dropout=0.0, recurrent_dropout=0.0, seed=None, **kwargs):
+        activity_regularizer = kwargs.pop("activity_regularizer", None)
+        super().__init__(**kwargs)
+        # The step casts by itself: states keep their dtype, whatever the policy.
+        self.autocast = False
+        if activity_regularizer is not None:
+            layer = type(self).__name__.removesuffix("Cell")
+            raise ValueError(
+                f"{self.title} does not take an `activity_regularizer`, because Keras cannot add "
+                "a loss within the loop over time. Pass it to the layer around the cell: "
+                f"{layer}(..., activity_regularizer=...) or "
+                "keras.layers.RNN(cell, activity_regularizer=...)."
+            )
+        if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units <= 0:
+            raise ValueError(
+                f"{self.title}: `units` must be a positive integer. Received: units={units!r}"
+            )
+        self.units = int(units)
+        self.dropout = self._fraction("dropout", dropout)
+        self.recurrent_dropout = self._fraction("recurrent_dropout", recurrent_dropout)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed=seed)
+        self.state_size = self.units
+        self.output_size = self.units
+        self._ordered_weights = {}
+
+    @property
+    def title(self):
+        """Class and name, to begin an error with."""
+        return f"{type(self).__name__} '{self.name}'"
+
+    def _fraction(self, name, value):
+        if not (isinstance(value, numbers.Real) and 0 <= value < 1):
+            raise ValueError(
+                f"{self.title}: `{name}` must be at least 0 and below 1, it is the fraction of "
+                f"the inputs to drop. Received: {name}={value!r}"
+            )
+        return float(value)
+
+    def number(self, name, value, low=-math.inf, high=math.inf, open_low=False):
+        """`value` as a float, if it is finite and in [low, high], or in (low, high]."""
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (fits and math.isfinite(value) and low <= value <= high) or (
+            open_low and value == low
+        ):
+            limits = []
+            if low > -math.inf:
+                limits.append(f"{'above' if open_low else 'at least'} {low:g}")
+            if high < math.inf:
+                limits.append(f"at most {high:g}")
+            raise ValueError(
+                f"{self.title}: `{name}` must be a finite number"
+                + (f", {' and '.join(limits)}" if limits else "")
+                + f". Received: {name}={value!r}"
+            )
+        return float(value)
+
+    def fixed_values(self, name, value):
+        """A float, or a tuple of `units` floats, for a parameter that is not learned."""
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            values = [value]
+        else:
+            try:
+                values = [float(element) for element in value]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"{self.title}: `{name}` must be a number or a sequence of {self.units} "
+                    f"numbers, one for each unit. Received: {name}={value!r}"
+                ) from None
+            if len(values) != self.units:
+                raise ValueError(
+                    f"{self.title}: `{name}` must be a number or a sequence of {self.units} "
+                    f"numbers, one for each unit. Received a sequence of {len(values)} numbers."
+                )
+        if not all(math.isfinite(element) for element in values):
+            raise ValueError(f"{self.title}: `{name}` must be finite. Received: {name}={value!r}")
+        return float(value) if isinstance(value, numbers.Real) else tuple(values)
+
+    def input_size(self, input_shape):
+        """Number of features of one step's inputs of shape `(batch, features)`."""
+        if len(input_shape) != 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self.title}: the inputs of one step must have shape (batch, features) with a "
+                f"known number of features. Received the shape {tuple(input_shape)}. Flatten each "
+                "step first, for example with "
+                "keras.layers.TimeDistributed(keras.layers.Flatten())."
+            )
+        return input_shape[-1]
+
+    def add_weight(self, *args, **kwargs):
+        """Creates a weight, as `keras.layers.Layer.add_weight` does, and keeps its place."""
+        weight = super().add_weight(*args, **kwargs)
+        self._ordered_weights[weight.name] = weight
+        return weight
+
+    def named_weight(self, name, shape, trainable=True):
+        """Creates a weight with the initializer, regularizer and constraint of its name."""
+        return self.add_weight(
+            shape=shape,
+            name=name,
+            initializer=getattr(self, f"{name}_initializer"),
+            regularizer=getattr(self, f"{name}_regularizer", None),
+            constraint=getattr(self, f"{name}_constraint", None),
+            trainable=trainable,
+        )
+
+    @property
+    def weights(self):
+        """The weights in the order of their creation, learned or not."""
+        # Keras' own order has the variables that are not trainable last.
+        return list(self._ordered_weights.values())
+
+    def save_own_variables(self, store):
+        """Stores the weights by name."""
+        # Keras stores by position, which depends on what is learned: loading into a cell with
+        # another setting would swap weights of one shape.
+        for name, weight in self._ordered_weights.items():
+            store[name] = weight
+
+    def load_own_variables(self, store):
+        """Loads the weights by name."""
+        if sorted(store.keys()) != sorted(self._ordered_weights):
+            raise ValueError(
+                f"{self.title}: the saved weights do not fit. Expected "
+                f"{list(self._ordered_weights)}, the file has {sorted(store.keys())}. Create the "
+                "layer with the arguments with which it was saved, and build it before loading."
+            )
+        for name, weight in self._ordered_weights.items():
+            weight.assign(store[name])
+
+    @property
+    def compute_dtype(self):
+        """The dtype of the states, at least `float32`."""
+        dtype = super().compute_dtype
+        return "float32" if dtype in HALF else dtype
+
+    @property
+    def product_dtype(self):
+        """The dtype of matrix products."""
+        return super().compute_dtype
+
+    def product(self, inputs, kernel):
+        """`inputs @ kernel`, in the dtype of the policy, returned in that of the states."""
+        inputs, kernel = (ops.cast(factor, self.product_dtype) for factor in (inputs, kernel))
+        return ops.cast(ops.matmul(inputs, kernel), self.compute_dtype)
+
+    def value(self, parameter):
+        """A weight or a number in the dtype of the states; 0 for a weight that is not there."""
+        if parameter is None:
+            return 0.0
+        if isinstance(parameter, (numbers.Real, tuple)):
+            return ops.convert_to_tensor(parameter, dtype=self.compute_dtype)
+        return ops.cast(parameter, self.compute_dtype)
+
+    def dropped(self, inputs, training):
+        """`inputs` after dropout, with one mask for all steps of a sequence."""
+        if not training or self.dropout == 0:
+            return inputs
+        mask = self.get_dropout_mask(inputs)
+        return ops.cast(inputs, self.compute_dtype) * ops.cast(mask, self.compute_dtype)
+
+    def noise(self, like, stddev, training):
+        """Normal noise of the shape of `like`, in training only; otherwise 0."""
+        if not training or stddev == 0:
+            return 0.0
+        return keras.random.normal(
+            ops.shape(like), stddev=stddev, dtype=self.compute_dtype, seed=self.seed_generator
+        )
+
+    def step(self, inputs, states, training=False):
+        """Computes one time step in the dtype of the states.
+
+        Args:
+            inputs: Tensor of shape `(batch, in)`.
+            states: List of tensors, as `state_size` has them.
+            training: Whether to apply noise and dropout.
+
+        Returns:
+            A tuple `(output, states, inside)`: the output, the list of states to carry to the next
+            step, and a dictionary of what `keras_spiking_rnn.metrics.trace` shows of the inside.
+        """
+        raise NotImplementedError
+
+    def call(self, inputs, states, training=False):
+        """Computes one time step: see the class."""
+        is_list = isinstance(states, (list, tuple))
+        states = list(states) if is_list else [states]
+        dtypes = [keras.backend.standardize_dtype(state.dtype) for state in states]
+        if dtypes[0] in HALF:
+            warnings.warn(
+                f"{self.title} received its states in {dtypes[0]}. StackedRNNCells carries "
+                "states in its own dtype: give it a float32 one with "
+                "keras.layers.StackedRNNCells(cells, dtype='float32').",
+                stacklevel=2,
+            )
+        states = [ops.cast(state, self.compute_dtype) for state in states]
+        output, states, _ = self.step(inputs, states, training=training)
+        # A loop needs each state to leave in the dtype in which it came.
+        states = [ops.cast(state, dtype) for state, dtype in zip(states, dtypes, strict=True)]
+        return output, states if is_list else states[0]
+
+    def get_initial_state(self, batch_size=None):
+        """Returns zeros for `batch_size` sequences."""
+        sizes = self.state_size if isinstance(self.state_size, (list, tuple)) else [self.state_size]
+        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        own = {
+            name: serialized(name, getattr(self, name))
+            for name in constructor_arguments(type(self))
+        }
+        return {**super().get_config(), **own}
+
+
+def serialized(name, value):
+    """A constructor's argument as JSON has it."""
+    for suffix, module in (
+        ("initializer", initializers),
+        ("regularizer", regularizers),
+        ("constraint", constraints),
+        ("surrogate", surrogates),
+    ):
+        if name.endswith(suffix):
+            return module.serialize(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+class SpikingRNN(keras.layers.RNN):
+    """Base of the layers: `keras.layers.RNN` around the cell of one model.
+
+    - At a masked step the output is 0: `zero_output_for_mask` is `True` by default. Keras' default
+      repeats the output of the last step that was not masked, which would turn one spike before
+      padding into one spike at each padded step.
+    - Under a half precision policy the states are computed and carried in `float32`.
+
+    A subclass sets `cell_class` and passes on its constructor's arguments.
+    """
+
+    cell_class = None
+
+    def __init_subclass__(cls, **kwargs):
+        """Shows the arguments of the cell as attributes of the layer."""
+        super().__init_subclass__(**kwargs)
+        if cls.cell_class is None:
+            return
+        for name in constructor_arguments(cls.cell_class):
+            setattr(cls, name, _of_cell(name))
+
+    def __init__(self, **kwargs):
+        names = constructor_arguments(self.cell_class)
+        of_cell = {name: kwargs.pop(name) for name in names if name in kwargs}
+        name = kwargs.get("name")
+        cell = self.cell_class(
+            **of_cell,
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+            name=f"{name}_cell" if name else None,
+        )
+        super().__init__(cell, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Runs the cell over the sequences."""
+        last_output, outputs, states = super().inner_loop(
+            sequences, initial_state, mask, training=training
+        )
+        self._final_states = tuple(states)
+        return last_output, outputs, states
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """Runs the cell over the sequences: see the class."""
+        # Keras' autocast scope rounds the states of a stateful layer to half precision whenever
+        # they are read from their variables or assigned to them.
+        with AutocastScope(None):
+            outputs = super().call(
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+            if self.stateful and self.compute_dtype != self.cell.compute_dtype:
+                # `RNN` has assigned them after rounding to the dtype of the outputs.
+                for variable, state in zip(self.states, self._final_states, strict=True):
+                    variable.assign(state)
+        self._final_states = None
+        return outputs
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        config = super().get_config()
+        del config["cell"]
+        of_cell = self.cell.get_config()
+        for key in ("name", "trainable", "dtype"):
+            del of_cell[key]
+        return {**of_cell, **config}
+
+    @classmethod
+    def from_config(cls, config):
+        """Creates the layer that has the configuration `config`."""
+        return cls(**config)
+
+
+def _of_cell(name):
+    return property(lambda layer: getattr(layer.cell, name), doc=f"`{name}` of the cell.")
