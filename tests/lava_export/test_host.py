@@ -1,0 +1,51 @@
+"""Operations on the host; that they equal their Keras layers is in test_convert.py."""
+
+import numpy as np
+import pytest
+
+from lava_export import host
+
+
+def test_poisson_encoding_draws_the_same_spikes_at_each_call():
+    x = np.random.default_rng(0).random((3, 4, 5))
+    encode = host.PoissonEncoding(6, seed=1)
+    spikes = encode(x)
+    assert (spikes.shape, spikes.dtype) == ((3, 6, 4, 5), np.int8)
+    np.testing.assert_array_equal(encode(x), spikes)
+    assert (host.PoissonEncoding(6, seed=2)(x) != spikes).any()
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_poisson_encoding_spikes_at_the_rate_of_the_intensity(gain):
+    x = np.linspace(-0.5, 1.5, 9)[None]
+    spikes = host.PoissonEncoding(20_000, gain)(x)
+    np.testing.assert_allclose(spikes.mean(axis=1), np.clip(gain * x, 0, 1), atol=0.015)
+
+
+def test_poisson_encoding_is_certain_at_the_ends():
+    spikes = host.PoissonEncoding(1000)(np.array([[0, 1]], np.uint8))
+    np.testing.assert_array_equal(spikes.mean(axis=1), [[0, 1]])
+
+
+def test_samples_and_steps_are_drawn_independently():
+    spikes = host.PoissonEncoding(50)(np.full((4, 3), 0.5))
+    assert len({sample.tobytes() for sample in spikes}) == 4
+    assert np.abs(np.corrcoef(spikes.reshape(200, 3).T) - np.eye(3)).max() < 0.3
+
+
+def test_repeat_gives_the_same_input_at_each_step():
+    x = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(host.Repeat(4)(x), np.stack([x] * 4, axis=1))
+
+
+def test_spikes_are_counted_beyond_the_range_of_their_type():
+    spikes = np.ones((1, 1000, 1), np.int8)
+    assert host.TimeSum()(spikes).item() == 1000
+    assert host.TimeSum(mean=True)(spikes).item() == 1
+
+
+def test_softmax_and_sigmoid_do_not_overflow():
+    scores = np.float32([[1e4, 0, -1e4]])
+    with np.errstate(over="raise"):
+        np.testing.assert_array_equal(host.Activation("softmax")(scores), [[1, 0, 0]])
+        np.testing.assert_array_equal(host.Activation("sigmoid")(scores), [[1, 0.5, 0]])
