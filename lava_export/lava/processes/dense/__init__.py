@@ -1,0 +1,1 @@
+"""Synapses for many samples at once."""

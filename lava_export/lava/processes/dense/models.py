@@ -1,0 +1,47 @@
+"""The model."""
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
+
+from lava_export.lava.processes.dense.process import BatchDense
+
+
+@implements(proc=BatchDense, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyBatchDense(PyLoihiProcessModel):
+    """BatchDense on a CPU: the weights of Lava's Dense, and one matrix product a step."""
+
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int8)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    weights: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=8)
+    a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        self.matrix = None
+
+    def run_spk(self):
+        """Send the currents of the last step, and compute those of this one."""
+        if self.matrix is None:
+            self.matrix = self.scaled_matrix()
+        self.a_out.send(self.a_buff)
+        total = (self.s_in.recv().astype(self.matrix.dtype) @ self.matrix).astype(np.int64)
+        exponent = self.proc_params["weight_exp"]
+        total = total << exponent if exponent > 0 else total >> -exponent
+        self.a_buff = total.astype(np.int32)
+
+    def scaled_matrix(self):
+        """(in, units), in a float type in which no partial sum of the product is rounded."""
+        sign_mode = determine_sign_mode(self.weights)
+        weights = clip_weights(self.weights, sign_mode, num_bits=8)
+        weights = truncate_weights(weights, sign_mode, self.proc_params["num_weight_bits"])
+        largest = np.abs(weights).sum(axis=1, dtype=np.int64).max()
+        dtype = np.float32 if largest < 1 << 24 else np.float64
+        return np.ascontiguousarray(weights.T, dtype)

@@ -1,0 +1,1 @@
+"""Leaky integrate-and-fire units for many samples at once."""

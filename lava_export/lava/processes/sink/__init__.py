@@ -1,0 +1,1 @@
+"""Spikes to shared memory."""

@@ -1,0 +1,119 @@
+"""Integer networks on Lava's CPU simulator."""
+
+import numpy as np
+
+from lava_export.lava import batched, stock
+from lava_export.lava.session import LavaSession
+from lava_export.reference import Simulation
+
+MODES = {
+    "stock": (stock.runtimes, stock.StockNetwork),
+    "batched": (batched.runtimes, batched.BatchedNetwork),
+}
+
+
+def simulate(pairs, spikes, record=(), mode="stock", timeout=60.0, advance=lambda samples: None):
+    """Run `pairs` of (Dense, LIF) layers on Lava; the same integers as `reference.simulate`.
+
+    Args:
+        pairs: List of (`lava_export.Dense`, `lava_export.LIF`).
+        spikes: int8 0/1 of shape (batch, T, in).
+        record: Names of "spikes", "u" and "v" to keep of every layer over time. In stock mode,
+            u and v cost some 20 microseconds a number: Lava reads them one by one.
+        mode: "stock", Lava's own processes, one sample after the other; or "batched", our
+            processes around Lava's membrane arithmetic, many samples at once.
+        timeout: Seconds without progress after which the run is killed.
+        advance: Called with the number of samples that have just been completed.
+
+    Returns:
+        A `lava_export.reference.Simulation`; its wraps and saturations are None.
+
+    Raises:
+        LavaError: If a Lava process raises, dies or makes no progress.
+    """
+    runtimes, network = MODES[mode]
+    samples, steps, _ = spikes.shape
+    batch, rounds = runtimes(samples, steps, pairs, record)
+    result = _empty(pairs, samples, steps, record)
+    for start in range(0, samples, batch * rounds):
+        part = slice(start, start + batch * rounds)
+        with LavaSession(timeout) as session:
+            processes = network(pairs, spikes[part], record, batch)
+            session.start(processes.entry, processes.channel_size)
+            _stream(session, processes, _part(result, part), batch, advance)
+    return result
+
+
+def _empty(pairs, samples, steps, record):
+    """The `Simulation` that the runtimes fill."""
+    sizes = [dense.units for dense, _ in pairs]
+    states = {
+        name: [
+            np.empty((samples, steps, units), np.int8 if name == "spikes" else np.int32)
+            for units in sizes
+        ]
+        for name in record
+    }
+    if "spikes" in record:
+        spikes = states["spikes"][-1]
+    else:
+        spikes = np.empty((samples, steps, sizes[-1]), np.int8)
+    final_u, final_v = ([np.empty((samples, units), np.int32) for units in sizes] for _ in "uv")
+    return Simulation(spikes, final_u, final_v, states)
+
+
+def _part(result, samples):
+    """The part of `result` that belongs to a slice of the samples, as views."""
+    return Simulation(
+        result.spikes[samples],
+        [layer[samples] for layer in result.final_u],
+        [layer[samples] for layer in result.final_v],
+        {name: [layer[samples] for layer in layers] for name, layers in result.states.items()},
+    )
+
+
+def _stream(session, network, result, batch, advance):
+    """Stream rounds of samples through a runtime, back to back.
+
+    Each Dense holds its output back for one step, so that layer l, counted from 1, sees step t
+    of round r at the Lava step `r * T + l + t + 1`. Between its last step of a round and its
+    first of the next, the layer's results are read and its state is set, while other layers are
+    in the midst of a round. Before `l + 1` a layer computes, but nothing of it is used.
+    """
+    samples, steps, _ = result.spikes.shape
+    rounds = -(-samples // batch)
+    depth = len(network.layers)
+    if network.observes:
+        stops = range(rounds * steps + depth + 1)
+    else:
+        stops = sorted({r * steps + delay for r in range(rounds + 1) for delay in range(depth + 1)})
+    done = 0
+    for stop in stops:
+        session.run(stop - done)
+        done = stop
+        if stop % steps == 0 and stop < rounds * steps:
+            network.load(stop // steps)
+        for index, layer in enumerate(network.layers):
+            round_, step = divmod(stop - layer.delay, steps)
+            if network.observes and 0 < stop - layer.delay <= rounds * steps:
+                layer.observe((step - 1) % steps)
+            if step:
+                continue
+            if 0 < round_ <= rounds:
+                part = slice((round_ - 1) * batch, min(round_ * batch, samples))
+                _store(_part(result, part), index, layer.finish())
+                if index == depth - 1:
+                    advance(part.stop - part.start)
+            if 0 <= round_ < rounds:
+                layer.begin()
+
+
+def _store(result, index, values):
+    """Copy what layer `index` gave for a round into its part of the result."""
+    count = len(result.spikes)
+    result.final_u[index][:] = values["final_u"][:count]
+    result.final_v[index][:] = values["final_v"][:count]
+    for name, layers in result.states.items():
+        layers[index][:] = values[name][:count]
+    if index == len(result.final_u) - 1:
+        result.spikes[:] = values["spikes"][:count]

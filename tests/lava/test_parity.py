@@ -1,0 +1,257 @@
+"""The reference, Lava's own processes and our batched processes give the same integers."""
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("lava_export.lava", reason="needs Python 3.10 and lava-nc 0.10.0")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from lava.magma.core.process.process import ProcessServer  # noqa: E402
+from random_networks import networks, small_network  # noqa: E402
+
+from lava_export import LIF, Dense, Network, reference  # noqa: E402
+from lava_export.lava import LavaError, batched, simulate, stock  # noqa: E402
+from lava_export.lava.session import LavaSession  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+EVERYTHING = ("spikes", "u", "v")
+MODES = pytest.mark.parametrize("mode", ["stock", "batched"])
+
+
+def assert_same(actual, expected):
+    np.testing.assert_array_equal(actual.spikes, expected.spikes)
+    assert actual.spikes.dtype == expected.spikes.dtype
+    assert actual.wraps is None and actual.saturations is None
+    assert list(actual.states) == list(expected.states)
+    for name in ("final_u", "final_v"):
+        assert len(getattr(actual, name)) == len(getattr(expected, name))
+        for a, b in zip(getattr(actual, name), getattr(expected, name), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+    for name in expected.states:
+        for a, b in zip(actual.states[name], expected.states[name], strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+
+
+def check(pairs, spikes, mode, record=(), **options):
+    """Compare with the reference, which is returned."""
+    completed = []
+    actual = simulate(pairs, spikes, record, mode, advance=completed.append, **options)
+    expected = reference.simulate(pairs, spikes, record)
+    assert_same(actual, expected)
+    assert sum(completed) == len(spikes) and min(completed) > 0
+    return expected
+
+
+def lively_spikes(generator, *shape):
+    return (generator.random(shape) < 0.4).astype(np.int8)
+
+
+@MODES
+@given(network=networks(), record=st.lists(st.sampled_from(EVERYTHING), unique=True, max_size=3))
+def test_random_networks(network, record, mode):
+    check(*network, mode, tuple(record))
+
+
+@settings(max_examples=10)
+@given(network=networks(most_samples=40, most_steps=30))
+def test_random_networks_with_more_samples(network):
+    check(*network, "batched", EVERYTHING)
+
+
+@MODES
+def test_lively_network(mode):
+    """That what the other tests compare is not silence."""
+    generator = np.random.default_rng(0)
+    pairs = small_network(generator, [20, 16, 12, 8])
+    expected = check(pairs, lively_spikes(generator, 3, 10, 20), mode, EVERYTHING)
+    for layer in expected.states["spikes"]:
+        assert 0.05 < layer.mean() < 0.95
+    assert len({sample.tobytes() for sample in expected.spikes}) == 3
+
+
+@MODES
+def test_wrap_and_saturation(mode):
+    generator = np.random.default_rng(1)
+    pairs = [
+        (
+            Dense(generator.integers(-256, 256, (30, 40)), 7),
+            LIF(du=100, dv=3, vth=131071, bias_mant=4095, bias_exp=7),
+        ),
+        (Dense(generator.integers(0, 256, (10, 30)), 7), LIF(du=0, dv=0, vth=131071)),
+    ]
+    expected = check(pairs, np.ones((2, 12, 40), np.int8), mode, EVERYTHING)
+    assert min(expected.wraps) > 0 and min(expected.saturations) > 0
+
+
+@MODES
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_fewer_steps_than_layers(mode, steps):
+    generator = np.random.default_rng(2)
+    pairs = small_network(generator, [9, 8, 7, 6, 5])
+    expected = check(pairs, lively_spikes(generator, 4, steps, 9), mode, EVERYTHING)
+    assert expected.states["spikes"][0].any()
+
+
+@MODES
+def test_many_steps(mode):
+    generator = np.random.default_rng(3)
+    pairs = small_network(generator, [12, 10, 6])
+    expected = check(pairs, lively_spikes(generator, 2, 200, 12), mode, ("spikes",))
+    assert expected.spikes.any()
+
+
+@MODES
+@pytest.mark.parametrize("record", [(), EVERYTHING])
+def test_several_runtimes(mode, record, monkeypatch):
+    generator = np.random.default_rng(4)
+    pairs = small_network(generator, [12, 10, 6])
+    spikes = lively_spikes(generator, 7, 5, 12)
+    started = []
+    start = LavaSession.start
+    monkeypatch.setattr(LavaSession, "start", lambda *a: (started.append(1), start(*a)))
+    monkeypatch.setattr(stock, "SOURCE_BYTES", 4 * 5 * 12 * 3)  # three samples at once
+    monkeypatch.setattr(batched, "MAX_BATCH", 2)
+    monkeypatch.setattr(batched, "MAX_ROUNDS", 2)
+    check(pairs, spikes, mode, record)
+    assert len(started) == {"stock": 3, "batched": 2}[mode]
+
+
+@pytest.mark.parametrize("record", [(), EVERYTHING])
+def test_several_rounds(record, monkeypatch):
+    generator = np.random.default_rng(5)
+    pairs = small_network(generator, [12, 10, 6])
+    spikes = lively_spikes(generator, 23, 5, 12)
+    completed = []
+    monkeypatch.setattr(batched, "MAX_BATCH", 5)
+    actual = simulate(pairs, spikes, record, "batched", advance=completed.append)
+    assert_same(actual, reference.simulate(pairs, spikes, record))
+    assert completed == [5, 5, 5, 5, 3]
+
+
+def test_memory_bounds_the_batch():
+    pair = [(Dense(np.ones((512, 512), int)), LIF())]
+    for samples in (1000, 10_000):
+        batch, rounds = batched.runtimes(samples, 200, pair, EVERYTHING)
+        assert batch * rounds >= samples
+        assert 1 < batch < 200
+    # One sample is the least, however large it is.
+    batch, _ = batched.runtimes(3, 10_000_000, pair, EVERYTHING)
+    assert batch == 1
+    assert stock.runtimes(3, 10_000_000, pair, ()) == (1, 1)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("exponent", [-3, 1])
+def test_groups_are_scalar_processes(groups, exponent):
+    generator = np.random.default_rng(6)
+    pairs = small_network(generator, [20, 16, 9], groups, exponent)
+    record = EVERYTHING if groups == 2 else ("spikes",)
+    expected = check(pairs, lively_spikes(generator, 2, 6, 20), "stock", record)
+    assert all(layer.any() for layer in expected.states["spikes"])
+    with LavaSession():
+        network = stock.StockNetwork(pairs, lively_spikes(generator, 1, 1, 20), (), 1)
+        for layer, (_, lif) in zip(network.layers, pairs, strict=True):
+            assert len(layer.parts) == groups
+            assert all(
+                isinstance(getattr(part, name).init, int)
+                for part in layer.parts
+                for name in ("du", "dv", "vth")
+            )
+            assert sum(layer.members).min() == sum(layer.members).max() == 1
+            for part, members in zip(layer.parts, layer.members, strict=True):
+                np.testing.assert_array_equal(part.du.init, lif.du[members])
+                np.testing.assert_array_equal(part.dv.init, lif.dv[members])
+                np.testing.assert_array_equal(part.vth.init, lif.vth[members])
+
+
+def test_sign_of_the_whole_matrix_in_groups():
+    """The first unit's weights alone are not mixed and would keep their lowest bit."""
+    weights = np.array([[3, 5, 7], [-3, 5, 7]])
+    pairs = [(Dense(weights), LIF(vth=np.array([5, 6]), dv=0))]
+    check(pairs, np.ones((1, 3, 3), np.int8), "stock", EVERYTHING)
+
+
+def test_stock_mode_has_only_lavas_processes():
+    generator = np.random.default_rng(7)
+    before = len(ProcessServer().processes)
+    with LavaSession():
+        for groups in (1, 3, None):
+            pairs = small_network(generator, [20, 16, 9], groups)
+            stock.StockNetwork(pairs, lively_spikes(generator, 1, 2, 20), EVERYTHING, 1)
+        processes = ProcessServer().processes[before:]
+        assert {type(process).__module__ for process in processes} == {
+            "lava.proc.dense.process",
+            "lava.proc.lif.process",
+            "lava.proc.io.sink",
+            "lava.proc.io.source",
+        }
+
+
+@MODES
+def test_through_the_network(mode):
+    generator = np.random.default_rng(8)
+    pairs = small_network(generator, [6, 5, 4])
+    network = Network([layer for pair in pairs for layer in pair])
+    spikes = lively_spikes(generator, 3, 4, 6)
+    expected, states = network.run(spikes, record="spikes")
+    actual, lava_states = network.run(spikes, record="spikes", backend="lava", mode=mode)
+    np.testing.assert_array_equal(actual, expected)
+    for a, b in zip(lava_states["spikes"], states["spikes"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@MODES
+def test_input_stays(mode):
+    generator = np.random.default_rng(9)
+    pairs = small_network(generator, [6, 5])
+    spikes = lively_spikes(generator, 3, 4, 6)
+    copy = spikes.copy()
+    spikes.flags.writeable = False
+    check(pairs, spikes, mode)
+    np.testing.assert_array_equal(spikes, copy)
+
+
+@MODES
+def test_exception_in_advance(mode):
+    generator = np.random.default_rng(10)
+    pairs = small_network(generator, [6, 5])
+
+    def advance(samples):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        simulate(pairs, lively_spikes(generator, 3, 4, 6), (), mode, advance=advance)
+
+
+@MODES
+def test_timeout(mode, monkeypatch):
+    generator = np.random.default_rng(11)
+    pairs = small_network(generator, [6, 5])
+    monkeypatch.setattr(batched, "MAX_BATCH", 1)
+
+    def suspend_workers(samples):
+        for child in psutil.Process().children():
+            child.suspend()
+
+    with pytest.raises(LavaError, match="no progress for 1 seconds"):
+        simulate(
+            pairs,
+            lively_spikes(generator, 3, 4, 6),
+            mode=mode,
+            timeout=1.0,
+            advance=suspend_workers,
+        )
+
+
+def test_float64_product():
+    """The sum of all weights is odd and above 2**24, where float32 has even numbers only."""
+    weights = np.full((2, 70_001), 255)
+    assert weights[0].sum() % 2 and weights[0].sum() > 1 << 24
+    pairs = [(Dense(weights, 0), LIF(du=4095, vth=131071))]
+    expected = check(pairs, np.ones((1, 2, 70_001), np.int8), "batched", ("u",))
+    assert expected.states["u"][0].any()
