@@ -1,0 +1,214 @@
+"""`verify` without Lava, and what a report says and writes."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import lava_export
+from keras_spiking_rnn import RLIF, PoissonEncoder, TimeSum
+from lava_export.network import Dense, Network
+from lava_export.parity import ParityError
+from lava_export.report import LavaStage
+
+STEPS, INPUTS = 12, 9
+
+
+def model_of(*layers, shape=(STEPS, INPUTS)):
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input(shape), *layers])
+
+
+def rlif(units, name, **options):
+    return RLIF(
+        units, threshold=1.0, leak_initializer=0.8, return_sequences=True, name=name, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def spikes():
+    return (np.random.default_rng(0).random((30, STEPS, INPUTS)) < 0.5).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of(rlif(16, "first"), rlif(5, "second"), TimeSum())
+
+
+@pytest.fixture(scope="module")
+def network(model, spikes):
+    return lava_export.export(model, calibration=spikes)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return np.random.default_rng(1).integers(0, 5, 30)
+
+
+def with_weights_halved(network):
+    dense, *rest = network.layers
+    return Network([Dense(dense.weights // 2, dense.exponent), *rest], head=network.head)
+
+
+def test_counts_are_those_of_keras_own_layers(model, network, spikes, labels):
+    network = with_weights_halved(network)
+    report = lava_export.verify(model, network, spikes, labels, modes=())
+    stage = report.float_stage
+    _, states = network.run(spikes, record=("spikes",))
+    x, first = spikes, []
+    for i, name in enumerate(("first", "second")):
+        x = np.asarray(model.get_layer(name)(x))
+        differs = x != states["spikes"][i]
+        assert stage.float_spikes[i] == x.sum()
+        assert stage.mismatches[i] == differs.sum() > 0
+        assert stage.slots[i] == x.size
+        first += [(s, t, i, u) for s, t, u in np.argwhere(differs)]
+    sample, step, layer, unit = min(first)
+    found = stage.first
+    assert (found.sample, found.step, found.layer, found.unit) == (
+        sample,
+        step,
+        ("first", "second")[layer],
+        unit,
+    )
+    assert stage.float_accuracy == np.mean(np.asarray(model(spikes)).argmax(1) == labels)
+    assert stage.integer_accuracy == np.mean(network.predict(spikes) == labels)
+
+
+def test_divergence_tells_how_close_a_call_it_was(model, network, spikes):
+    network = with_weights_halved(network)
+    first = lava_export.verify(model, network, spikes, modes=()).float_stage.first
+    kernel, bias, leak, membrane_bias = map(np.asarray, model.get_layer("first").cell.weights)
+    assert first.layer == "first"
+    u = np.zeros(16)
+    for t in range(first.step + 1):
+        v = spikes[first.sample, t] @ kernel + bias + u
+        u = leak * np.where(v >= 1, 0, v) + membrane_bias
+    assert first.membrane == pytest.approx(v[first.unit], abs=1e-5)
+    assert first.threshold == 1.0
+    assert first.margin == pytest.approx(first.membrane - 1.0)
+    assert first.keras_spike == (first.membrane >= 1.0)
+
+
+def test_chunks_change_nothing(model, network, spikes, labels, monkeypatch):
+    network = with_weights_halved(network)
+    whole = lava_export.verify(model, network, spikes, labels, modes=()).to_dict()
+    monkeypatch.setattr("lava_export.parity.CHUNK", 11 * STEPS * (INPUTS + 16 + 16 + 5))
+    assert lava_export.verify(model, network, spikes, labels, modes=()).to_dict() == whole
+
+
+def test_equal_networks_have_no_divergence(spikes):
+    model = model_of(rlif(4, "lattice", leak_constraint=None))
+    layer = model.get_layer("lattice")
+    layer.cell.kernel.assign(np.random.default_rng(2).integers(-2, 3, (INPUTS, 4)))
+    layer.cell.leak.assign(np.ones(4))
+    network = lava_export.export(model, calibration=spikes)
+    report = lava_export.verify(model, network, spikes, modes=())
+    assert report.float_stage.float_spikes[0] > 0
+    assert report.float_stage.mismatches == [0]
+    assert report.float_stage.first is None
+    assert "agree on every spike" in str(report)
+
+
+def test_model_with_its_own_encoder_and_last_step_only():
+    model = model_of(
+        PoissonEncoder(STEPS, seed=3),
+        rlif(8, "hidden"),
+        RLIF(5, threshold=1.0, name="last"),
+        keras.layers.Dense(4),
+        shape=(INPUTS,),
+    )
+    x = np.random.default_rng(0).random((20, INPUTS), dtype="float32")
+    network = lava_export.export(model, calibration=x)
+    report = lava_export.verify(model, network, x, np.zeros(20, int), modes=())
+    assert report.steps == STEPS
+    assert report.layers == ["hidden", "last"]
+    assert 0 <= report.float_stage.float_accuracy <= 1
+
+
+def test_overflows_of_the_integers_are_counted(model, network, spikes):
+    dense, lif, *rest = network.layers
+    wild = Network([Dense(np.full(dense.weights.shape, 254), 7), lif, *rest], head=network.head)
+    stage = lava_export.verify(model, wild, np.tile(spikes, (1, 1, 1)), modes=()).float_stage
+    assert stage.saturations == [0, 0] or stage.saturations[0] > 0
+    wraps = network.simulate(spikes).wraps
+    assert lava_export.verify(model, network, spikes, modes=()).float_stage.wraps == wraps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"x": np.zeros((2, STEPS, INPUTS + 1))}, "must have the shape"),
+        ({"x": np.zeros((0, STEPS, INPUTS))}, "nothing to run"),
+        ({"x": np.full((2, STEPS, INPUTS), 0.5)}, "must be 0 or 1"),
+        ({"y": np.zeros(7, int)}, r"y must have the shape \(30,\)"),
+        ({"modes": ("chip",)}, "modes of Lava are"),
+        ({"samples_stock": 0}, "samples_stock must be at least 1"),
+    ],
+)
+def test_bad_arguments(model, network, spikes, arguments, message):
+    arguments = {"x": spikes, "modes": (), **arguments}
+    with pytest.raises(ValueError, match=message):
+        lava_export.verify(model, network, **arguments)
+
+
+def test_network_of_another_model(network, spikes):
+    with pytest.raises(ValueError, match="exported from another model"):
+        lava_export.verify(model_of(rlif(3, "other")), network, spikes, modes=())
+
+
+def test_report_prints_as_a_table(model, network, spikes, labels):
+    text = str(lava_export.verify(model, network, spikes, labels, modes=()))
+    for part in ("first", "second", "spikes changed", "Accuracy", "CPU simulator, not hardware"):
+        assert part in text
+    assert "Lava was not run" in text
+
+
+def test_report_as_json(model, network, spikes, labels, tmp_path):
+    report = lava_export.verify(model, network, spikes, labels, modes=())
+    path = tmp_path / "report.json"
+    report.to_json(path)
+    values = json.loads(path.read_text())
+    assert values == report.to_dict()
+    assert values["network"] == network.digest()
+    assert values["float_stage"]["mismatches"] == report.float_stage.mismatches
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        report.to_json(path)
+
+
+def test_report_as_a_page_that_needs_no_other_file(model, network, spikes, labels, tmp_path):
+    pytest.importorskip("matplotlib")
+    report = lava_export.verify(model, with_weights_halved(network), spikes, labels, modes=())
+    path = tmp_path / "report.html"
+    report.to_html(path)
+    page = path.read_text()
+    assert 'src="data:image/png;base64,' in page
+    assert "http" not in page
+    assert f"sample {report.float_stage.first.sample}, step" in page
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        report.to_html(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_layer_names_are_escaped_in_the_page(spikes, tmp_path):
+    pytest.importorskip("matplotlib")
+    model = model_of(rlif(3, "a<b>&c"))
+    network = lava_export.export(model, calibration=spikes)
+    report = lava_export.verify(model, network, spikes, modes=())
+    report.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "a&lt;b&gt;&amp;c" in page
+    assert "a<b>" not in page
+
+
+def test_a_stage_is_equal_only_if_spikes_and_states_are():
+    assert LavaStage("stock").equal
+    assert not LavaStage("stock", spike_mismatches=1).equal
+    assert not LavaStage("stock", state_mismatches=1).equal
+
+
+def test_parity_error_is_public():
+    assert lava_export.ParityError is ParityError
