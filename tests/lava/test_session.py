@@ -320,6 +320,26 @@ def test_network_is_freed():
         gc.enable()
 
 
+def test_workers_do_not_finalize_what_is_the_parents(tmp_path):
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            (tmp_path / str(os.getpid())).touch()
+
+    gc.disable()
+    try:
+        with LavaSession() as session:
+            source = chain(gc.collect, 2)[0]
+            Garbage()
+            session.start(source)
+            session.run(3)
+    finally:
+        gc.enable()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
 def test_processes_of_the_caller_stay():
     own = chain()[0]
     use_session()
