@@ -66,6 +66,8 @@ def main():
     parser.add_argument("--output", type=Path, default=Path("runs/quickstart"))
     arguments = parser.parse_args()
     preset, output = PRESETS[arguments.preset], arguments.output
+    if output.exists() and not output.is_dir():
+        parser.error(f"--output {output} is a file: name a directory.")
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     keras.utils.set_random_seed(arguments.seed)

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from keras_spiking_rnn import DirectEncoder, PoissonEncoder, RLIFCell, TimeSum
+# The class of a functional model has no public name.
+from keras.src.models.functional import Functional
+
+from keras_spiking_rnn import RLIF, DirectEncoder, PoissonEncoder, RLIFCell, TimeSum
 from lava_export import host, reference
-from lava_export.network import Network, check_spikes
+from lava_export.network import Network, check_data, check_spikes
 from lava_export.quantize import ConversionError, RLIFDescription, quantize_layer
 from lava_export.report import QuantizationReport
 
@@ -79,11 +82,15 @@ def export(model, calibration, leak_groups=None):
         raise ValueError(f"leak_groups must be a positive integer or None, got {leak_groups!r}.")
     description = describe(model)
     layers, records = [], []
-    encoded = check_data(model, calibration, "calibration")
+    input_shape = input_shape_of(model)
+    encoded = check_data(calibration, input_shape, "calibration")
     for operation in description.encoder:
         encoded = operation(encoded)
     inputs = description.spiking[0].kernel.shape[0]
-    spikes = check_spikes(encoded, inputs, "Encoded calibration data")
+    source = "calibration"
+    if description.encoder_layers:
+        source = f"What layer '{description.encoder_layers[-1].name}' makes of calibration"
+    spikes = check_spikes(encoded, inputs, source)
     exact = spikes
     for layer in description.spiking:
         dense, lif, record, fired = quantize_layer(layer, spikes, leak_groups)
@@ -99,33 +106,13 @@ def export(model, calibration, leak_groups=None):
         description.head,
         [layer.name for layer in description.spiking],
         QuantizationReport(len(spikes), spikes.shape[1], records),
+        input_shape,
     )
 
 
-def check_data(model, x, what):
-    """`x` as an array, if it is what `model` takes.
-
-    Raises:
-        TypeError: If it is not an array of numbers.
-        ValueError: If its shape does not fit the model's input, it is empty, or it holds NaN.
-    """
-    x = np.asarray(x)
-    if x.dtype != bool and x.dtype.kind not in "iuf":
-        raise TypeError(f"{what} must be an array of numbers, got {x.dtype}.")
-    expected = model.inputs[0].shape[1:]
-    fits = x.ndim == len(expected) + 1 and all(
-        size in (None, found) for size, found in zip(expected, x.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"{what} must have the shape (batch, {', '.join(map(str, expected))}), as the input "
-            f"of model '{model.name}', got {x.shape}."
-        )
-    if not x.size:
-        raise ValueError(f"{what} has the shape {x.shape}: there is nothing to run.")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{what} holds NaN or infinite values.")
-    return x
+def input_shape_of(model):
+    """Shape of one sample of a model's data, with None where it is free."""
+    return tuple(model.inputs[0].shape[1:])
 
 
 def _warn(record):
@@ -168,7 +155,7 @@ def describe(model):
     """
     description = Description()
     for layer in _chain(model):
-        if isinstance(layer, IDENTITIES):
+        if _is_a(layer, *IDENTITIES):
             continue
         if _is_recurrent(layer):
             if description.head_layers or not description.sequences:
@@ -214,14 +201,15 @@ def _chain(model):
             f"Model '{model.name}' has no weights yet: call it on data or give it a "
             "keras.Input first."
         )
-    if isinstance(model, keras.Sequential):
+    if _is_a(model, keras.Sequential):
         layers = model.layers
-    elif hasattr(model, "inputs") and hasattr(model, "outputs"):
+    elif _is_a(model, Functional):
         layers = _functional_chain(model)
     else:
         raise ConversionError(
-            f"Model '{model.name}' is a subclass of keras.Model, whose order of layers cannot "
-            "be read: build it as keras.Sequential or with the functional API."
+            f"Model '{model.name}' is a subclass of keras.Model with a call of its own, whose "
+            "order of layers cannot be read: build it as keras.Sequential or with the functional "
+            "API."
         )
     for layer in layers:
         if isinstance(layer, keras.Model):
@@ -248,7 +236,24 @@ def _functional_chain(model):
                 f"({type(operation).__name__}) outside of a layer: use a Keras layer for it."
             )
         layers.append(operation)
-        tensors = operation._inbound_nodes[node].input_tensors
+        call = operation._inbound_nodes[node]
+        given = {
+            name: value
+            for name, value in call.arguments.kwargs.items()
+            if value is not None and name != "training"
+        }
+        if "mask" in given:
+            raise ConversionError(
+                f"Layer '{operation.name}' is called with a mask, but the chip runs every step: "
+                "leave out Masking and pad with silence, which is zeros."
+            )
+        if given or any(value is not None for value in call.arguments.args[1:]):
+            raise ConversionError(
+                f"Layer '{operation.name}' is called with more than its input "
+                f"({', '.join(given) or 'positional arguments'}): the exported network starts "
+                "each sample from zero and takes spikes only."
+            )
+        tensors = call.input_tensors
         if isinstance(operation, keras.layers.InputLayer):
             return layers[::-1]
 
@@ -277,7 +282,8 @@ def _cells(layer):
     stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
     cells = layer.cell.cells if stacked else [layer.cell]
     for i, cell in enumerate(cells):
-        if not _is_rlif(cell):
+        plain = _is_a(layer, RLIF, keras.layers.RNN)
+        if not plain or not _is_a(cell, RLIFCell, methods=("call", "step", "get_initial_state")):
             raise ConversionError(
                 f"Layer '{layer.name}' ({type(layer).__name__} over {type(cell).__name__}) has no "
                 "counterpart on the chip. What can be exported: RLIF, and keras.layers.RNN over "
@@ -286,11 +292,15 @@ def _cells(layer):
         yield (f"{layer.name}/{i}" if stacked else layer.name), cell
 
 
-def _is_rlif(cell):
-    """Whether a cell steps as an RLIF cell; a subclass that steps differently does not."""
-    return isinstance(cell, RLIFCell) and all(
-        getattr(type(cell), method) is getattr(RLIFCell, method)
-        for method in ("call", "step", "get_initial_state")
+def _is_a(thing, *classes, methods=("call",)):
+    """Whether a layer or model is of one of `classes` and does what these do.
+
+    A subclass with a `call` of its own does something else.
+    """
+    return any(
+        isinstance(thing, cls)
+        and all(getattr(type(thing), method) is getattr(cls, method) for method in methods)
+        for cls in classes
     )
 
 
@@ -340,10 +350,10 @@ LIMITS = "data_format='channels_last', no keepdims, one scale and offset"
 
 
 def _encoder_operation(layer):
-    if isinstance(layer, PoissonEncoder):
+    if _is_a(layer, PoissonEncoder):
         seed = layer.seed if isinstance(layer.seed, int) else 0
         return host.PoissonEncoding(int(layer.steps), float(layer.gain), seed)
-    if isinstance(layer, DirectEncoder):
+    if _is_a(layer, DirectEncoder):
         return host.Repeat(int(layer.steps))
     operation = _common_operation(layer)
     if operation is None:
@@ -356,24 +366,24 @@ def _encoder_operation(layer):
 
 
 def _head_operations(layer):
-    if isinstance(layer, TimeSum):
+    if _is_a(layer, TimeSum):
         return [host.TimeSum(bool(layer.mean))]
     if (
-        isinstance(layer, keras.layers.GlobalAveragePooling1D)
+        _is_a(layer, keras.layers.GlobalAveragePooling1D)
         and layer.data_format == "channels_last"
         and not layer.keepdims
     ):
         return [host.TimeSum(mean=True)]
-    if isinstance(layer, keras.layers.Dense):
+    if _is_a(layer, keras.layers.Dense):
         kernel = np.asarray(layer.kernel, np.float32)
         bias = np.zeros(layer.units) if layer.bias is None else layer.bias
         affine = host.Affine(kernel, np.asarray(bias, np.float32))
         if not (np.isfinite(affine.kernel).all() and np.isfinite(affine.bias).all()):
             raise ConversionError(f"Layer '{layer.name}' holds NaN or infinite weights.")
         return [affine, *_activation(layer, layer.activation)]
-    if isinstance(layer, keras.layers.Activation):
+    if _is_a(layer, keras.layers.Activation):
         return _activation(layer, layer.activation)
-    if isinstance(layer, keras.layers.Softmax) and layer.axis == -1:
+    if _is_a(layer, keras.layers.Softmax) and layer.axis == -1:
         return [host.Activation("softmax")]
     operation = _common_operation(layer)
     if operation is None:
@@ -386,13 +396,11 @@ def _head_operations(layer):
 
 
 def _common_operation(layer):
-    if isinstance(layer, keras.layers.Flatten) and layer.data_format == "channels_last":
+    if _is_a(layer, keras.layers.Flatten) and layer.data_format == "channels_last":
         return host.Flatten()
-    if isinstance(layer, keras.layers.Reshape):
+    if _is_a(layer, keras.layers.Reshape):
         return host.Reshape(tuple(int(size) for size in layer.target_shape))
-    if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0 == np.ndim(
-        layer.offset
-    ):
+    if _is_a(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0 == np.ndim(layer.offset):
         return host.Rescale(float(layer.scale), float(layer.offset))
     return None
 

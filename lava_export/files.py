@@ -20,20 +20,21 @@ def replacing(path, overwrite=False):
         FileExistsError: If `path` exists and `overwrite` is false.
         IsADirectoryError: If `path` is a directory.
         FileNotFoundError: If its directory does not exist.
-        PermissionError: If its directory cannot be written to.
+        OSError: If its directory cannot be written to.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link keeps leading to the file
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file in it.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: pass overwrite=True to replace it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no directory {path.parent}: make it first.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise PermissionError(f"Cannot write to {path.parent}: {error.strerror}.") from error
+        message = f"Cannot write to {path.parent}: {error.strerror}"
+        raise OSError(error.errno, message) from error
     try:
         yield temporary
         with open(temporary, "rb") as written:

@@ -57,8 +57,10 @@ class PoissonEncoding:
     def __call__(self, x):
         """Encode `x` (batch, ...) to int8 spikes (batch, steps, ...)."""
         generator = np.random.default_rng(self.seed)
-        draw = generator.random((len(x), self.steps, *x.shape[1:]), dtype=np.float32)
-        return (draw < np.float32(self.gain) * x[:, None]).astype(np.int8)
+        spikes = np.empty((len(x), self.steps, *x.shape[1:]), np.int8)
+        for sample, probability in zip(spikes, np.float32(self.gain) * x, strict=True):
+            sample[:] = generator.random(sample.shape, dtype=np.float32) < probability
+        return spikes
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import h5py
 import numpy as np
@@ -158,6 +159,7 @@ class Network:
         names: One name for each LIF layer, for reports and errors.
         quantization: How `export` chose the integers and what they lose, a
             `QuantizationReport`; None for a network written by hand.
+        input_shape: Shape of one sample of the data, None where it is free; empty if unknown.
 
     Raises:
         TypeError: If a layer is neither `Dense` nor `LIF`, or an operation is not of
@@ -170,9 +172,10 @@ class Network:
     head: tuple = ()
     names: tuple = ()
     quantization: QuantizationReport | None = None
+    input_shape: tuple = ()
 
     def __post_init__(self):
-        for name in ("layers", "encoder", "head"):
+        for name in ("layers", "encoder", "head", "input_shape"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_chain(self.layers)
         for operation in self.encoder + self.head:
@@ -257,12 +260,15 @@ class Network:
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
         spikes = check_spikes(spikes, self.inputs)
-        record = (record,) if isinstance(record, str) else tuple(dict.fromkeys(record))
+        names = (record,) if isinstance(record, str) or not np.iterable(record) else record
+        record = tuple(dict.fromkeys(names))
         for name in record:
             if name not in reference.RECORDABLE:
                 raise ValueError(
                     f"record={name!r}: what can be recorded is {', '.join(reference.RECORDABLE)}."
                 )
+        if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout > 0:
+            raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0.")
         if backend not in ("reference", "lava"):
             raise ValueError(f"backend={backend!r}: the backends are 'reference' and 'lava'.")
         if backend == "lava" and mode not in ("stock", "batched"):
@@ -277,8 +283,13 @@ class Network:
             return simulate(self.pairs, spikes, record, mode, timeout, advance)
 
     def encode(self, x):
-        """Spikes `(batch, T, inputs)` from data, through the encoder."""
-        x = np.asarray(x)
+        """Spikes `(batch, T, inputs)` from data, through the encoder.
+
+        Raises:
+            TypeError: If `x` is not an array of numbers.
+            ValueError: If its shape is wrong, it is empty, or it holds NaN.
+        """
+        x = check_data(x, self.input_shape, "The data")
         for operation in self.encoder:
             x = operation(x)
         return x
@@ -301,15 +312,9 @@ class Network:
             Integers of shape `(batch,)`.
 
         Raises:
-            ValueError: If the head gives a single score, of which none is the largest.
+            ValueError: If the data does not fit, or the head does not give one score a class.
         """
-        scores = self.decode(self.run(self.encode(x), **run))
-        if scores.shape[-1] == 1:
-            raise ValueError(
-                "The network gives one score for each sample, not one for each class: compare "
-                "what `decode` returns with a threshold."
-            )
-        return scores.argmax(axis=-1)
+        return labels_of(self.decode(self.run(self.encode(x), **run)))
 
     def digest(self):
         """SHA-256 of the network's content, in hexadecimal."""
@@ -337,6 +342,47 @@ class Network:
             file.attrs["sha256"] = np.bytes_(_digest(content))
             for key, value in content.items():
                 file[key] = np.bytes_(value) if isinstance(value, str) else value
+
+
+def labels_of(scores):
+    """The index of the largest score of each sample, `(batch,)`.
+
+    Raises:
+        ValueError: If `scores` are not of shape `(batch, classes)` with two classes or more.
+    """
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise ValueError(
+            f"The head gives scores of shape {scores.shape}, but labels need one score for each "
+            "class, (batch, classes): end the model in TimeSum and a Dense layer with one unit a "
+            "class. `decode` gives the scores as they are."
+        )
+    return scores.argmax(axis=1)
+
+
+def check_data(x, shape, what):
+    """`x` as an array, if it is numbers of shape (batch, *shape); an empty `shape` fits any.
+
+    Raises:
+        TypeError: If it is not an array of numbers.
+        ValueError: If its shape does not fit, it is empty, or it holds NaN.
+    """
+    x = np.asarray(x)
+    if x.dtype != bool and x.dtype.kind not in "iuf":
+        raise TypeError(f"{what} must be an array of numbers, got {x.dtype}.")
+    fits = not shape or (
+        x.ndim == len(shape) + 1
+        and all(size in (None, found) for size, found in zip(shape, x.shape[1:], strict=True))
+    )
+    if not fits:
+        raise ValueError(
+            f"{what} must have the shape (batch, {', '.join(map(str, shape))}), as the input of "
+            f"the model, got {x.shape}."
+        )
+    if not x.size:
+        raise ValueError(f"{what} has the shape {x.shape}: there is nothing to run.")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{what} holds NaN or infinite values.")
+    return x
 
 
 def check_spikes(spikes, inputs, what="Spikes"):
@@ -399,6 +445,7 @@ def _content(network):
     """The network as a dictionary of names to arrays and JSON strings, ready for HDF5."""
     content = {
         "names": json.dumps(network.names),
+        "input_shape": json.dumps(network.input_shape),
         "quantization": json.dumps(
             network.quantization and network.quantization.to_dict(), sort_keys=True
         ),
@@ -466,7 +513,12 @@ def load(path):
         raise NetworkFileError(
             f"{path} was changed after it was written: its checksum does not match."
         )
-    return _network(content)
+    try:
+        return _network(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NetworkFileError(
+            f"{path} does not hold a network ({type(error).__name__}: {error}): export it again."
+        ) from error
 
 
 def _read(key, item, content):
@@ -490,5 +542,6 @@ def _network(content):
     return Network(
         **parts,
         names=tuple(json.loads(content["names"])),
+        input_shape=tuple(json.loads(content["input_shape"])),
         quantization=quantization and QuantizationReport.from_dict(quantization),
     )

@@ -11,8 +11,8 @@ import numpy as np
 
 import keras_spiking_rnn
 from keras_spiking_rnn import metrics
-from lava_export.convert import check_data, describe
-from lava_export.network import check_spikes
+from lava_export.convert import describe, input_shape_of
+from lava_export.network import check_data, check_spikes, labels_of
 from lava_export.report import Divergence, Example, FloatStage, LavaStage, ParityReport
 
 CHUNK = 1 << 26  # values of all layers over time that a chunk of samples may have
@@ -56,8 +56,8 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
         ValueError: If the arguments do not fit each other.
         ImportError: If a mode of Lava is asked for where Lava cannot be imported.
     """
-    unknown = set(modes) - set(MODES)
-    if unknown:
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    if set(modes) - set(MODES):
         raise ValueError(f"modes={modes!r}: the modes of Lava are 'stock' and 'batched'.")
     if samples_stock < 1:
         raise ValueError(f"samples_stock must be at least 1, got {samples_stock}.")
@@ -65,22 +65,18 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
         import lava_export.lava  # noqa: F401  (says here, before any work, if there is no Lava)
     description = describe(model)
     _check_origin(description, network)
-    x = check_data(model, x, "x")
+    x = check_data(x, input_shape_of(model), "x")
     if y is not None:
         y = np.asarray(y)
         if y.shape != (len(x),):
             raise ValueError(
                 f"y must have the shape ({len(x)},), one label a sample, got {y.shape}."
             )
-    spikes = x
-    for layer in description.encoder_layers:
-        spikes = layer(spikes, training=False)
-    spikes = check_spikes(keras.ops.convert_to_numpy(spikes), network.inputs, "Encoded x")
-
-    stages = _Stages(description, network, spikes.shape, y)
-    size = max(1, CHUNK // (spikes.shape[1] * sum(d.inputs + d.units for d, _ in network.pairs)))
-    for start in range(0, len(spikes), size):
-        chunk = spikes[start : start + size]
+    steps = network.encode(x[:1]).shape[1]
+    stages = _Stages(description, network, (len(x), steps), y)
+    size = max(1, CHUNK // (steps * sum(d.inputs + d.units for d, _ in network.pairs)))
+    for start in range(0, len(x), size):
+        chunk = _encoded(description, x[start : start + size], network.inputs)
         labels = None if y is None else y[start : start + size]
         reference = network.simulate(chunk, ("spikes",), progress=progress)
         stages.compare_float(chunk, reference, start, labels)
@@ -113,6 +109,13 @@ def _check_origin(description, network):
             f"The network's weights have the shapes {found}, the model's {expected}: the network "
             "was exported from another model."
         )
+
+
+def _encoded(description, x, inputs):
+    """The spikes that the model's own encoder makes of `x`."""
+    for layer in description.encoder_layers:
+        x = layer(x, training=False)
+    return check_spikes(keras.ops.convert_to_numpy(x), inputs, "Encoded x")
 
 
 class _Stages:
@@ -237,7 +240,7 @@ def _first(layer, differs):
 
 
 def _correct(scores, labels):
-    return int(np.count_nonzero(scores.argmax(axis=-1) == labels))
+    return int(np.count_nonzero(labels_of(scores) == labels))
 
 
 def _versions():

@@ -7,8 +7,8 @@ An RLIF unit with threshold `theta`, reset `r`, leak `alpha` and biases `b_volt`
 A Loihi unit resets to 0, has one threshold for all, and a bias that acts on its membrane `v`. With
 `v = 64 * s * (V - r)` and the row scale `s = S / (theta - r)`, the two are the same unit:
 
-    weights  s * W, on the grid of even 8-bit integers times 2**exponent
-    vth      S, an integer
+    weights  s * W, on the grid of 8-bit integers times 2**exponent; with both signs, of even ones
+    vth      S, an integer, or S - 1 where membranes meet thresholds (RLIF fires at its threshold)
     bias     64 * s * (b_volt + b_mem - (1 - alpha) * r)
     v0       what the decay turns into 64 * s * (b_volt - r) - bias: the first step has no b_mem
 """
@@ -57,10 +57,12 @@ class _Candidate:
     scale: int
     simulation: reference.Simulation
     mismatches: int
+    unseen: int  # clipped weights of inputs that never spiked: no data tells what harm that does
 
     @property
-    def overflows(self):
-        return self.simulation.wraps[0] + self.simulation.saturations[0]
+    def cost(self):
+        overflows = self.simulation.wraps[0] + self.simulation.saturations[0]
+        return overflows, self.unseen, self.mismatches
 
 
 def quantize_layer(layer, spikes, leak_groups=None):
@@ -72,7 +74,7 @@ def quantize_layer(layer, spikes, leak_groups=None):
     fired, potential = simulate_float(layer, spikes)
     keep = _keep(layer.leak, leak_groups)
     candidates = _candidates(layer, keep, potential, spikes, fired)
-    best = min(candidates, key=lambda c: (c.overflows, c.mismatches), default=None)
+    best = min(candidates, key=lambda candidate: candidate.cost, default=None)
     if best is None:
         sums, membrane, bias = _extremes(layer, potential)
         raise ConversionError(
@@ -174,6 +176,11 @@ def _on_grid(layer, scale, exponent):
     return ideal, np.clip(step * np.rint(ideal / step), low, high)
 
 
+def _clipped(layer, ideal, weights):
+    """Which weights (units, in) are beyond 8 bits."""
+    return np.abs(weights - ideal) > _grid(layer)[0] / 2
+
+
 def _settings(layer, potential):
     """Pairs of scale S and weight exponent that are worth trying; empty if none fits."""
     sums, membrane, bias = (max(extreme, 1e-30) for extreme in _extremes(layer, potential))
@@ -212,8 +219,10 @@ def _settings(layer, potential):
 
 
 def _candidates(layer, keep, potential, spikes, fired):
+    silent = ~spikes.any(axis=(0, 1))
     for scale, exponent in _settings(layer, potential):
-        _, weights = _on_grid(layer, scale, exponent)
+        ideal, weights = _on_grid(layer, scale, exponent)
+        unseen = np.count_nonzero(_clipped(layer, ideal, weights)[:, silent])
         dense = Dense(weights.astype(int), exponent)
         current = reference.weighted_input(dense, spikes)
         for tie in (True, False):
@@ -221,7 +230,7 @@ def _candidates(layer, keep, potential, spikes, fired):
             if lif is not None:
                 simulation = reference.simulate_units(lif, current)
                 mismatches = int(np.count_nonzero(simulation.spikes != fired))
-                yield _Candidate(dense, lif, scale, simulation, mismatches)
+                yield _Candidate(dense, lif, scale, simulation, mismatches, unseen)
 
 
 def _units(layer, keep, scale, tie):
@@ -259,10 +268,11 @@ def _scalar_if_equal(values):
 def _record(layer, keep, candidate, fired):
     ideal, weights = _on_grid(layer, candidate.scale, candidate.dense.exponent)
     error = weights - ideal
-    clipped = np.abs(error) > _grid(layer)[0] / 2
-    error = np.where(clipped, 0, error)
+    clipped = _clipped(layer, ideal, weights)
     norm = np.sqrt((ideal**2).sum(axis=1))
-    unit_error = np.sqrt((error**2).sum(axis=1)) / np.where(norm > 0, norm, 1)
+    # Of weights that are clipped, the calibration data has shown what harm it does.
+    rounding = np.where(clipped, 0, error)
+    unit_error = np.sqrt((rounding**2).sum(axis=1)) / np.where(norm > 0, norm, 1)
     return LayerQuantization(
         name=layer.name,
         inputs=candidate.dense.inputs,

@@ -33,8 +33,9 @@ class LayerQuantization:
         name, inputs, units: The layer.
         scale: `S`, the threshold in units of weight.
         exponent: The weight exponent.
-        weight_error: Root mean square of the weights' rounding error, relative to the weights.
-        worst_unit, worst_unit_error: The unit that loses most of its weights, and how much.
+        weight_error: Root mean square of the weights' error, rounded or clipped, relative to the
+            weights.
+        worst_unit, worst_unit_error: The unit that loses most to rounding, and how much.
         clipped_weights: Number of weights beyond 8 bits, held at the limit.
         leak_error: Largest change of a leak.
         wraps, saturations: Currents that wrapped and membranes that hit the limit.
@@ -265,7 +266,12 @@ class ParityReport:
 
     def figure(self):
         """A Matplotlib figure: the example's spikes in Keras and in integers, layer by layer."""
-        from matplotlib.colors import ListedColormap
+        try:
+            from matplotlib.colors import ListedColormap
+        except ImportError as error:
+            raise ImportError(
+                "Pictures need Matplotlib: pip install keras-spiking-rnn[viz]"
+            ) from error
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
         from matplotlib.ticker import MaxNLocator

@@ -17,7 +17,8 @@ for candidate in "python$version" python3 python "${PYENV_ROOT:-$HOME/.pyenv}"/v
     fi
 done
 if command -v uv >/dev/null; then
-    exec uv venv --quiet --clear --seed --python "$version" "$directory"
+    uv python find "$version" >/dev/null 2>&1 || uv python install "$version"
+    exec "$(uv python find "$version")" -m venv --clear "$directory"
 fi
 echo "Python $version is needed: install it, or install uv, which fetches it." >&2
 exit 1

@@ -1,5 +1,6 @@
 """From Keras models to integer networks: what is read, what is refused, and what is said."""
 
+import dataclasses
 import warnings
 
 import keras
@@ -127,7 +128,9 @@ class TestChains:
             layers.RNN(RLIFCell(UNITS), return_sequences=sequences, name="a"), shape=(None, INPUTS)
         )
         rnn.set_weights(model.get_weights())
-        assert export(rnn, spikes) == export(model, spikes)
+        network = export(rnn, spikes)
+        assert network.input_shape == (None, INPUTS)
+        assert dataclasses.replace(network, input_shape=(STEPS, INPUTS)) == export(model, spikes)
 
     def test_stacked_cells_are_layers(self):
         cells = layers.RNN([RLIFCell(UNITS), RLIFCell(3)], return_sequences=True, name="stack")
@@ -136,6 +139,54 @@ class TestChains:
         network = export(stack, spikes_of())
         assert network.names == ("stack/0", "stack/1")
         assert network.layers == export(model, spikes_of()).layers
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"mask": np.ones((1, STEPS), bool)}, "'spiking' is called with a mask.*zeros"),
+            ({"initial_state": [np.ones((1, UNITS))]}, "'spiking' is called with more.*initial"),
+        ],
+    )
+    def test_what_a_call_was_given_besides_its_input_is_not_dropped(self, arguments, message):
+        inputs = keras.Input((STEPS, INPUTS))
+        arguments = keras.tree.map_structure(keras.ops.convert_to_tensor, arguments)
+        model = keras.Model(inputs, rlif(name="spiking")(inputs, **arguments))
+        with pytest.raises(ConversionError, match=message):
+            export(model, spikes_of())
+
+    def test_masking_is_refused(self):
+        inputs = keras.Input((STEPS, INPUTS))
+        model = keras.Model(inputs, rlif(name="spiking")(layers.Masking()(inputs)))
+        with pytest.raises(ConversionError, match="Masking"):
+            export(model, spikes_of())
+
+    def test_a_subclass_with_a_call_of_its_own_is_not_taken_for_its_base(self):
+        class Louder(keras.Sequential):
+            def call(self, *args, **kwargs):
+                return 2 * super().call(*args, **kwargs)
+
+        class Half(layers.Identity):
+            def call(self, x):
+                return x / 2
+
+        class Doubled(layers.Dense):
+            def call(self, x):
+                return 2 * super().call(x)
+
+        class Silent(type(rlif())):
+            def call(self, sequences, initial_state=None, mask=None, training=False):
+                return 0 * super().call(sequences, initial_state, mask, training)
+
+        given = keras.Input((STEPS, INPUTS))
+        models = [
+            Louder([given, rlif()]),
+            sequential(Half(), rlif()),
+            sequential(rlif(), TimeSum(), Doubled(3)),
+            sequential(Silent(UNITS, return_sequences=True)),
+        ]
+        for model in models:
+            with pytest.raises(ConversionError):
+                export(model, spikes_of())
 
     def test_return_sequences_false_gives_the_last_step(self):
         spikes = spikes_of()
@@ -485,7 +536,7 @@ class TestCalibration:
     def test_analog_data_behind_a_direct_encoder_is_refused(self):
         model = sequential(DirectEncoder(STEPS), rlif(), shape=(INPUTS,))
         x = np.random.default_rng(0).random((3, INPUTS))
-        with pytest.raises(ValueError, match="Encoded calibration data must be 0 or 1.*Poisson"):
+        with pytest.raises(ValueError, match="What layer 'direct_encoder.*must be 0 or 1.*Poisson"):
             export(model, x)
         assert export(model, np.round(x)).inputs == INPUTS
 

@@ -368,7 +368,7 @@ class TestRun:
 
     def test_predict_refuses_a_single_score(self):
         network = Network([Dense([[100, 0]]), LIF(vth=10)])
-        with pytest.raises(ValueError, match="one score for each sample.*threshold"):
+        with pytest.raises(ValueError, match="one score for each class"):
             network.predict(random_spikes(network))
 
 

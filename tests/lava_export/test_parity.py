@@ -130,10 +130,11 @@ def test_model_with_its_own_encoder_and_last_step_only():
 def test_overflows_of_the_integers_are_counted(model, network, spikes):
     dense, lif, *rest = network.layers
     wild = Network([Dense(np.full(dense.weights.shape, 254), 7), lif, *rest], head=network.head)
-    stage = lava_export.verify(model, wild, np.tile(spikes, (1, 1, 1)), modes=()).float_stage
-    assert stage.saturations == [0, 0] or stage.saturations[0] > 0
-    wraps = network.simulate(spikes).wraps
-    assert lava_export.verify(model, network, spikes, modes=()).float_stage.wraps == wraps
+    stage = lava_export.verify(model, wild, spikes, modes=()).float_stage
+    # 254 * 2**7 * 64 is 2 080 768: five spikes or more leave the 24 bits of the current.
+    inputs = spikes.sum(axis=2)
+    assert stage.wraps == [16 * np.count_nonzero(inputs >= 5), 0]
+    assert stage.wraps[0] > 0
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,29 @@ def test_bad_arguments(model, network, spikes, arguments, message):
 def test_network_of_another_model(network, spikes):
     with pytest.raises(ValueError, match="exported from another model"):
         lava_export.verify(model_of(rlif(3, "other")), network, spikes, modes=())
+
+
+@pytest.mark.parametrize(
+    ("head", "shape"),
+    [
+        ([keras.layers.Dense(3)], r"\(30, 12, 3\)"),
+        ([TimeSum(), keras.layers.Dense(1, "sigmoid")], r"\(30, 1\)"),
+    ],
+)
+def test_scores_that_give_no_labels_give_no_accuracy(spikes, head, shape):
+    model = model_of(rlif(4, "hidden"), *head)
+    network = lava_export.export(model, calibration=spikes)
+    assert lava_export.verify(model, network, spikes, modes=()).float_stage.float_accuracy is None
+    with pytest.raises(ValueError, match=f"scores of shape {shape}.*one score for each class"):
+        lava_export.verify(model, network, spikes, np.zeros(30, int), modes=())
+    with pytest.raises(ValueError, match=f"scores of shape {shape}"):
+        network.predict(spikes)
+
+
+def test_float_accuracy_is_that_of_the_model(model, network, spikes):
+    labels = model.predict(spikes, verbose=0).argmax(axis=1)
+    report = lava_export.verify(model, network, spikes, labels, modes=())
+    assert report.float_stage.float_accuracy == 1.0
 
 
 def test_report_prints_as_a_table(model, network, spikes, labels):

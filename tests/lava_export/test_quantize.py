@@ -257,7 +257,7 @@ class TestQuality:
         rounded = np.where(beyond, ideal, held)
         lost = np.linalg.norm(rounded - ideal, axis=1) / np.linalg.norm(ideal, axis=1)
         assert record.weight_error == pytest.approx(
-            np.linalg.norm(rounded - ideal) / np.linalg.norm(ideal)
+            np.linalg.norm(held - ideal) / np.linalg.norm(ideal)
         )
         assert record.worst_unit == np.argmax(lost)
         assert record.worst_unit_error == pytest.approx(lost.max())
@@ -266,6 +266,15 @@ class TestQuality:
         assert record.leak_error == pytest.approx(np.abs(1 - dv / 4096 - layer.leak).max())
         assert record.leak_error <= 0.5 / 4096 + 1e-12
         assert (record.wraps, record.saturations) == (0, 0)
+
+    def test_weights_of_inputs_that_never_spiked_are_not_clipped(self):
+        layer, spikes = random_layer(0), spikes_of(40)
+        layer.kernel[0] = -40.0
+        spikes[:, :, 0] = 0
+        dense, _, record, _ = quantize_layer(layer, spikes)
+        assert record.clipped_weights == 0
+        held = dense.weights[:, 0] * 2.0**dense.exponent / record.scale
+        np.testing.assert_allclose(held, -40 / (layer.threshold - layer.reset), rtol=0.02)
 
     def test_du_is_memoryless_and_weights_are_even_where_both_signs_are(self):
         dense, lif, *_ = quantize_layer(random_layer(0), spikes_of(40))
