@@ -5,7 +5,21 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_spiking_rnn import RLIF, metrics, plots, surrogates
+from keras_spiking_rnn import (
+    AAN,
+    LIF,
+    RLIF,
+    SRC,
+    AdaptiveAnalogLSTM,
+    AdaptiveSpikingNeuron,
+    GatedLIF,
+    SpikingLSTM,
+    fit_aan,
+    metrics,
+    plots,
+    surrogates,
+)
+from keras_spiking_rnn.adaptive_lstm import convert
 
 IMAGES = pathlib.Path(__file__).parent / "images"
 
@@ -55,12 +69,209 @@ def picture_of_rlif():
     return figure
 
 
+def picture_of_lif():
+    """Draws what a traditional neuron and an improved one do with a step of input."""
+    steps = np.arange(60)
+    inputs = np.zeros((1, 60, 2), "float32")
+    inputs[0, 5:20, 0] = 1.0  # To the current, or its candidate signal.
+    inputs[0, :, 1] = np.where(inputs[0, :, 0] > 0, 1.5, 8)  # To the forget signal.
+    traditional = LIF(1, return_sequences=True)
+    improved = GatedLIF(1, initial_v_max=1.5, return_sequences=True)
+    kernels = [np.array([[0.15], [0.0]]), np.array([[0.0, 0.6], [1.0, 0.0]])]
+    titles = ["LIF: binary outputs", "GatedLIF: outputs of 6 bits"]
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots(
+        4, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [1, 1.6, 1.8, 1.4]}
+    )
+    for column, layer, kernel, title in zip(
+        axes.T, (traditional, improved), kernels, titles, strict=True
+    ):
+        layer.build(inputs.shape)
+        layer.cell.kernel.assign(kernel)
+        recorded = {name: of[0, :, 0] for name, of in metrics.trace(layer, inputs).items()}
+        column[0].step(steps, inputs[0, :, 0], where="mid", color="#6b6b6b", label="X")
+        if "forget" in recorded:
+            column[0].step(
+                steps, recorded["forget"], where="mid", color=plots.COLORS[2], label="forget F"
+            )
+            column[0].legend(frameon=False, loc="center right")
+        column[0].set_title(title)
+        column[1].plot(steps, recorded["current"], color=plots.COLORS[0])
+        threshold = layer.threshold if layer.bits is None else 1.5 / 8
+        plots.membrane(recorded["membrane"], threshold, ax=column[2])
+        column[2].set_xlabel("")
+        column[2].text(59, threshold + 0.04, "threshold", ha="right", color="#6b6b6b")
+        column[3].bar(steps, recorded["spikes"], color=plots.COLORS[4], width=0.8)
+        column[3].set_xlabel("step")
+        for ax in column:
+            ax.spines[["top", "right"]].set_visible(False)
+    for ax, label in zip(axes[:, 0], ["input", "current I", "membrane V", "output Y"], strict=True):
+        ax.set_ylabel(label)
+    axes[2, 1].set_ylabel("")
+    figure.align_ylabels()
+    return figure
+
+
+def picture_of_spiking_lstm():
+    """Draws one unit that is told to write, to erase and to answer."""
+    times = {"write": [5, 28], "erase": [20, 42], "read": list(range(2, 56, 4))}
+    inputs = np.zeros((1, 56, 3), "float32")
+    for column, steps in enumerate(times.values()):
+        inputs[0, steps, column] = 1
+    layer = SpikingLSTM(1, return_sequences=True)
+    layer.build(inputs.shape)
+    i, f, g, o = range(4)
+    kernel, bias = np.zeros((3, 4)), np.zeros(4)
+    kernel[0, [i, g]], kernel[1, f], kernel[2, o], bias[f] = 1, -1, 1, 0.5
+    layer.set_weights([kernel, np.zeros((1, 4)), bias])
+    recorded = {name: values[0, :, 0] for name, values in metrics.trace(layer, inputs).items()}
+
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    above, middle, below = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [1.3, 1.7, 1]}
+    )
+    rows = [(above, {name: inputs[0, :, n] for n, name in enumerate(times)})]
+    gates = ["input", "forget", "candidate", "output"]
+    named = {f"{name} {name[0]}" if name != "candidate" else "candidate g": name for name in gates}
+    rows.append((middle, {label: recorded[name] > 0.1 for label, name in named.items()}))
+    rows.append((below, {"cell c": recorded["cell"], "output h": recorded["spikes"]}))
+    for (ax, values), color in zip(
+        rows, ("#6b6b6b", plots.COLORS[0], plots.COLORS[4]), strict=True
+    ):
+        plots.raster(np.stack(list(values.values()), axis=1), ax=ax, color=color)
+        ax.set_yticks(range(len(values)), list(values))
+        ax.invert_yaxis()
+        ax.set_ylabel("")
+        ax.set_xlabel("")
+    above.set_ylabel("inputs")
+    middle.set_ylabel("gates")
+    below.set_ylabel("states")
+    below.set_xlabel("step")
+    figure.align_ylabels()
+    return figure
+
+
+def picture_of_src():
+    """Draws the response of three neurons with different weights to a step of input."""
+    weights = [0.1, 0.25, 1.0]
+    inputs = np.zeros((1, 100, 1), "float32")
+    inputs[0, 10:70] = 1
+    layer = SRC(3, return_sequences=True)
+    layer.build(inputs.shape)
+    layer.cell.kernel.assign([weights])
+    recorded = {name: values[0] for name, values in metrics.trace(layer, inputs).items()}
+
+    figure = Figure(figsize=(7, 6.4), layout="constrained")
+    axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [1.3, 1.6, 1.6, 1.3]})
+    labels = [f"weight {weight}" for weight in weights]
+    for ax, name, ylabel in zip(
+        axes,
+        ("input", "hidden", "slow", "spikes"),
+        ("input x", "hidden h", "slow $h_s$", "output s"),
+        strict=True,
+    ):
+        for unit, label in enumerate(labels):
+            ax.plot(recorded[name][:, unit], color=plots.COLORS[unit], linewidth=1.5, label=label)
+        ax.set_ylabel(ylabel)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].axvspan(10, 69, color="#6b6b6b", alpha=0.12, linewidth=0)
+    axes[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    axes[1].axhline(0.5, color="#6b6b6b", linestyle="--", linewidth=1)
+    axes[1].text(99, 0.6, "$z_s$ is 0 above, 0.9 below", ha="right", color="#6b6b6b")
+    axes[3].set_xlabel("step")
+    axes[3].set_xlim(-1, 100)
+    figure.align_ylabels()
+    return figure
+
+
+def picture_of_the_adaptive_neuron():
+    """Draws the response of a deterministic and of a stochastic neuron to a step of current."""
+    current = np.zeros((1, 200), "float32")
+    current[0, 20:140] = 1.5
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [4, 1]})
+    for column, stochastic in enumerate((False, True)):
+        neuron = AdaptiveSpikingNeuron(stochastic=stochastic)
+        response = neuron.simulate(current)
+        above, below = axes[:, column]
+        above.plot(response.signal[0], color="#6b6b6b", label="signal S")
+        above.plot(response.estimate[0], color=plots.COLORS[0], label="estimate Ŝ")
+        above.plot(
+            response.threshold[0], color=plots.COLORS[1], linestyle="--", label="threshold ϑ"
+        )
+        above.set_title("stochastic" if stochastic else "deterministic")
+        plots.raster(response.spikes[0][:, None], ax=below)
+        below.set_xlabel("time (ms)")
+        below.set_ylabel("")
+        below.set_yticks([0], ["spikes"])
+        for ax in (above, below):
+            ax.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+def picture_of_the_adaptive_response():
+    """Draws the response curve of the neuron, the published activation and the fitted one."""
+    fit = fit_aan(AdaptiveSpikingNeuron())
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    S = np.linspace(0, 4.8, 500)
+    left.plot(S, AAN()(S), color="#6b6b6b", linestyle="--", linewidth=1.2, label="published")
+    plots.response_curve(fit.curve, fit.activation, ax=left)
+    left.lines[-1].set_label("fitted")
+    left.legend(frameon=False)
+    plots.response_curve(fit.curve, quantity="rate", ax=right)
+    return figure
+
+
+def picture_of_the_adaptive_lstm():
+    """Draws the CEC and the output of an analog LSTM and of the spiking one."""
+    neuron = AdaptiveSpikingNeuron()
+    layer = AdaptiveAnalogLSTM(1, activation=fit_aan(neuron).activation, return_sequences=True)
+    layer.build((None, None, 2))
+    layer.set_weights([np.array([[2.5, 0.0], [0.0, 2.5]])])
+    gate, cell = [1, 1, 0, 0, 1, 0, 1, 1, 0, 0], [1, 1, 1, 1, 0, 1, 1, 0, 1, 0]
+    x = np.stack([gate, cell], axis=-1)[None].astype("float32")
+    analog = {"CEC": metrics.trace(layer, x)["cec"][0, :, 0], "output": layer(x)[0, :, 0]}
+    response = convert(layer, neuron)(x[0], seed=1)
+    smooth = np.convolve(response.outputs[:, 0], np.full(20, 1 / 20))[:2000]
+    spiking = {"CEC": response.cec[layer.name][:, 0], "output": smooth}
+
+    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1, 2, 2]})
+    for name, values, offset in (("input gate", gate, 1.3), ("input cell", cell, 0)):
+        values = np.append(values, values[-1]) + offset
+        axes[0].step(np.arange(11) * 200, values, where="post", color="#6b6b6b")
+        axes[0].text(2010, offset + 0.1, name, color="#6b6b6b", va="bottom")
+    axes[0].set_yticks([])
+    axes[0].set_title("input")
+    for ax, name in zip(axes[1:], ("CEC", "output"), strict=True):
+        steps = np.append(analog[name], analog[name][-1])
+        ax.plot(spiking[name], color=plots.COLORS[0], linewidth=1.2, label="spiking")
+        ax.step(np.arange(11) * 200, steps, where="post", color=plots.COLORS[1], label="analog")
+        ax.set_ylabel(name)
+    axes[1].legend(frameon=False)
+    axes[2].set_xlabel("time (ms)")
+    for ax in axes:
+        ax.set_xlim(0, 2200)
+        ax.set_xticks(np.arange(11) * 200)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def main():
     """Writes each picture."""
     IMAGES.mkdir(exist_ok=True)
     for name, figure in {
         "surrogates": picture_of_surrogates(),
         "rlif_step": picture_of_rlif(),
+        "lif_step": picture_of_lif(),
+        "spiking_lstm_step": picture_of_spiking_lstm(),
+        "src_step": picture_of_src(),
+        "adaptive_neuron_step": picture_of_the_adaptive_neuron(),
+        "adaptive_response": picture_of_the_adaptive_response(),
+        "adaptive_lstm": picture_of_the_adaptive_lstm(),
     }.items():
         figure.savefig(IMAGES / f"{name}.png", dpi=100)
 

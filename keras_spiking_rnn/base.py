@@ -6,7 +6,7 @@ import numbers
 import warnings
 
 import keras
-from keras import constraints, initializers, ops, regularizers
+from keras import activations, constraints, initializers, ops, regularizers
 
 # An autocast scope has no public name.
 from keras.src.backend.common.variables import AutocastScope
@@ -157,12 +157,14 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
 
     def named_weight(self, name, shape, trainable=True):
         """Creates a weight with the initializer, regularizer and constraint of its name."""
+        # As in Keras, the `recurrent_initializer` is that of `recurrent_kernel`.
+        prefix = "recurrent" if name == "recurrent_kernel" else name
         return self.add_weight(
             shape=shape,
             name=name,
-            initializer=getattr(self, f"{name}_initializer"),
-            regularizer=getattr(self, f"{name}_regularizer", None),
-            constraint=getattr(self, f"{name}_constraint", None),
+            initializer=getattr(self, f"{prefix}_initializer"),
+            regularizer=getattr(self, f"{prefix}_regularizer", None),
+            constraint=getattr(self, f"{prefix}_constraint", None),
             trainable=trainable,
         )
 
@@ -221,6 +223,13 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         mask = self.get_dropout_mask(inputs)
         return ops.cast(inputs, self.compute_dtype) * ops.cast(mask, self.compute_dtype)
 
+    def recurrent_dropped(self, state, training):
+        """`state` after recurrent dropout, with one mask for all steps of a sequence."""
+        if not training or self.recurrent_dropout == 0:
+            return state
+        mask = self.get_recurrent_dropout_mask(state)
+        return state * ops.cast(mask, self.compute_dtype)
+
     def noise(self, like, stddev, training):
         """Normal noise of the shape of `like`, in training only; otherwise 0."""
         if not training or stddev == 0:
@@ -278,6 +287,7 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
 def serialized(name, value):
     """A constructor's argument as JSON has it."""
     for suffix, module in (
+        ("activation", activations),
         ("initializer", initializers),
         ("regularizer", regularizers),
         ("constraint", constraints),

@@ -144,3 +144,45 @@ def surrogate(surrogate, ax=None, limits=(-2.0, 2.0), title=None):
     ax.set_xlim(*limits)
     ax.set_ylim(0, 1.1 * derivative.max())
     return _tidy(ax, "V − threshold", "surrogate f", repr(surrogate) if title is None else title)
+
+
+def response_curve(curve, activation=None, quantity="signal", ax=None, title=None):
+    """Draws the response of an Adaptive Spiking Neuron to constant input signals, with error bars.
+
+    The error bars are the standard deviation from time window to time window.
+
+    Args:
+        curve: A `ResponseCurve`, as `AdaptiveSpikingNeuron.response()` returns it.
+        activation: Function to draw over the signal, for example the `activation` of `fit_aan`.
+        quantity: `"signal"` for the output signal, `"rate"` for the firing rate.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        title: Title of the picture.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        ValueError: If `quantity` is neither.
+        ImportError: If Matplotlib is not installed.
+    """
+    labels = {"signal": "output signal", "rate": "firing rate (Hz)"}
+    if quantity not in labels:
+        raise ValueError(f"`quantity` must be 'signal' or 'rate'. Received: quantity={quantity!r}")
+    ax = _axes(ax, 4, 3)
+    values, errors = getattr(curve, quantity), getattr(curve, f"{quantity}_std")
+    ax.errorbar(
+        curve.S,
+        values,
+        errors,
+        fmt="o",
+        color=COLORS[0],
+        markersize=3,
+        capsize=2,
+        linewidth=1,
+        label="spiking neuron",
+    )
+    if activation is not None:
+        S = np.linspace(np.min(curve.S), np.max(curve.S), 500)
+        ax.plot(S, np.asarray(activation(S)), color=COLORS[1], linewidth=1.5, label="activation")
+        ax.legend(frameon=False)
+    return _tidy(ax, "input signal S", labels[quantity], title)

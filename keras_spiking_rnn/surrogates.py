@@ -26,15 +26,19 @@ class Surrogate:
 
     Call arguments:
         x: Floating point tensor of any shape, the membrane potential minus the threshold.
+        strict: Whether a spike needs `x > 0`, for models that fire above the threshold and not
+            at it.
+        slope_at: Tensor of the shape of `x` where to take the derivative, by default `x`.
 
     Returns:
         A tensor of the shape and dtype of `x`: 1 where `x >= 0`, otherwise 0 (and 0 where `x` is
-        not a number). Its gradient with respect to `x` is `derivative(x)`.
+        not a number). Its gradient with respect to `x` is `derivative(slope_at)`.
     """
 
-    def __call__(self, x):
+    def __call__(self, x, strict=False, slope_at=None):
         """Returns the spikes: see the class."""
         x = tf.convert_to_tensor(x)
+        slope_at = x if slope_at is None else tf.convert_to_tensor(slope_at)
         if not x.dtype.is_floating:
             raise TypeError(
                 f"{type(self).__name__} needs a floating point tensor, because a spike has a "
@@ -43,13 +47,13 @@ class Surrogate:
             )
 
         @tf.custom_gradient
-        def spike(x):
+        def spike(x, slope_at):
             def gradient(upstream):
-                return upstream * self.derivative(x)
+                return upstream * self.derivative(slope_at), None
 
-            return tf.cast(x >= 0, x.dtype), gradient
+            return tf.cast(x > 0 if strict else x >= 0, x.dtype), gradient
 
-        return spike(x)
+        return spike(x, slope_at)
 
     def derivative(self, x):
         """Returns the surrogate derivative $f(x)$, in the shape and dtype of `x`."""

@@ -7,9 +7,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_rnn import DirectEncoder, PoissonEncoder
+from keras_spiking_rnn import DirectEncoder, LatencyEncoder, PoissonEncoder
+from keras_spiking_rnn.encoders import latency, rate
 
-EACH = [PoissonEncoder, DirectEncoder]
+EACH = [PoissonEncoder, LatencyEncoder, DirectEncoder]
 
 
 class TestPoissonEncoder:
@@ -89,6 +90,138 @@ class TestPoissonEncoder:
         config = PoissonEncoder(5, gain=0.5, seed=3).get_config()
         assert (config["steps"], config["gain"], config["seed"]) == (5, 0.5, 3)
         assert PoissonEncoder.from_config(config).get_config() == config
+
+
+class TestRate:
+    def test_it_is_a_bernoulli_variable_of_the_clipped_intensity(self, monkeypatch):
+        # Section 4.1 of the SRC paper: a white pixel spikes with a probability of 25 %.
+        random = np.random.default_rng(0)
+        x, uniform = random.uniform(-1, 5, (7, 3)), random.random((7, 20, 3))
+        uniform[0] = 0
+        monkeypatch.setattr(keras.random, "uniform", lambda shape, dtype, seed: uniform)
+        expected = uniform < np.clip(0.25 * x, 0, 1)[:, None]
+        np.testing.assert_array_equal(rate(x, 20, gain=0.25), expected)
+        np.testing.assert_array_equal(PoissonEncoder(20, gain=0.25, dtype="float64")(x), expected)
+
+    def test_the_layer_is_the_function(self):
+        x = np.random.default_rng(0).random((3, 4)).astype("float32")
+        encoder = PoissonEncoder(9, gain=0.7, seed=5)
+        generator = keras.random.SeedGenerator(5)
+        for _ in range(2):
+            np.testing.assert_array_equal(encoder(x), rate(x, 9, gain=0.7, seed=generator))
+
+    def test_seeds(self):
+        x = np.full((3, 4), 0.5)
+        np.testing.assert_array_equal(rate(x, 9, seed=1), rate(x, 9, seed=1))
+        assert not np.array_equal(rate(x, 9, seed=1), rate(x, 9, seed=2))
+        assert not np.array_equal(rate(x, 9), rate(x, 9))
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint8"])
+    def test_dtypes(self, dtype):
+        spikes = rate(np.ones((2, 3), dtype), 4)
+        assert spikes.dtype == (dtype if dtype.startswith("float") else "float32")
+        np.testing.assert_array_equal(spikes, np.ones((2, 4, 3)))
+
+    def test_errors_name_the_function(self):
+        with pytest.raises(ValueError, match=r"rate\(\): `steps` must be a positive integer"):
+            rate(np.ones((1, 1)), 0)
+        with pytest.raises(ValueError, match=r"rate\(\): `gain` must be a finite number"):
+            rate(np.ones((1, 1)), 1, gain=0)
+
+
+class TestLatency:
+    def expected(self, x, steps, tau=10.0, threshold=0.01, normalize=True, clip=True):
+        """One intensity at a time."""
+        spikes = np.zeros((len(x), steps, *x.shape[1:]))
+        for index in np.ndindex(x.shape):
+            I = min(x[index], 1.0)  # noqa: E741, N806
+            if clip and I < threshold:
+                continue
+            constant = steps - 1 if normalize else tau
+            time = round(min(-constant * (I - 1), -constant * (threshold - 1)))
+            if time < steps:
+                spikes[(index[0], time, *index[1:])] = 1
+        return spikes
+
+    def test_values_of_snntorch(self):
+        # spikegen.latency([0.02, 0.5, 1], 5, normalize=True, linear=True): 3.92, 2, 0.
+        spikes = np.asarray(latency(np.array([[0.02, 0.5, 1]]), 5))
+        assert spikes.sum() == 3
+        np.testing.assert_array_equal(spikes[0].argmax(axis=0), [4, 2, 0])
+
+    def test_a_half_is_rounded_to_the_even_step(self):
+        # 4 (1 - I) = 0.5, 1.5, 2.5, 3.5.
+        spikes = np.asarray(latency(np.array([[0.875, 0.625, 0.375, 0.125]]), 5))
+        np.testing.assert_array_equal(spikes[0].argmax(axis=0), [0, 2, 2, 4])
+
+    @given(
+        seed=st.integers(0, 1000),
+        steps=st.integers(1, 30),
+        tau=st.floats(0.5, 30),
+        threshold=st.floats(0.01, 0.9),
+        normalize=st.booleans(),
+        clip=st.booleans(),
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_it_follows_the_definition(self, seed, **arguments):
+        x = np.random.default_rng(seed).uniform(-0.5, 1.5, (2, 3, 2))
+        np.testing.assert_array_equal(latency(x, **arguments), self.expected(x, **arguments))
+        layer = LatencyEncoder(**arguments, dtype="float64")
+        np.testing.assert_array_equal(layer(x), self.expected(x, **arguments))
+
+    def test_all_pixel_values_in_200_steps(self):
+        # T = 200 as in the paper: t = round(min(199 (1 - I), 197.01)).
+        x = np.arange(256)[None] / 255
+        for dtype in ("float32", "float64"):
+            spikes = np.asarray(latency(x.astype(dtype), 200))
+            np.testing.assert_array_equal(spikes, self.expected(x, 200))
+        assert spikes.sum() == 253, "0, 1/255 and 2/255 are below 0.01"
+        assert not spikes[0, 198:].any()
+        late = np.asarray(latency(x, 200, clip=False))
+        np.testing.assert_array_equal(late[0, 197].nonzero()[0], [0, 1, 2, 3])
+
+    def test_times_beyond_the_last_step_have_no_spike(self):
+        x = np.array([[0.0, 0.5, 0.75, 1.0]])
+        spikes = np.asarray(latency(x, 4, tau=8, normalize=False))
+        np.testing.assert_array_equal(spikes[0], [[0, 0, 0, 1], [0] * 4, [0, 0, 1, 0], [0] * 4])
+
+    def test_half_precision_does_not_move_spikes(self):
+        x = np.arange(256)[None] / 255
+        encoder = LatencyEncoder(200, dtype="mixed_bfloat16")
+        spikes = encoder(x.astype("float32"))
+        assert spikes.dtype == "bfloat16"
+        np.testing.assert_array_equal(tf.cast(spikes, "float32"), self.expected(x, 200))
+
+    def test_in_a_model_with_jit(self):
+        network = keras.Sequential([keras.Input((6,)), LatencyEncoder(8)])
+        x = np.random.default_rng(0).random((5, 6)).astype("float32")
+        run = tf.function(lambda x: network(x), jit_compile=True)
+        np.testing.assert_array_equal(run(tf.constant(x)), self.expected(x, 8))
+
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            ({"tau": 0}, "`tau` must be a finite number greater than 0.*tau=0"),
+            ({"tau": np.inf}, "`tau` must be a finite number"),
+            ({"threshold": 0}, "`threshold` must be a number between 0 and 1.*threshold=0"),
+            ({"threshold": 1}, "`threshold` must be a number between 0 and 1.*threshold=1"),
+            ({"threshold": "low"}, "`threshold` must be a number between"),
+            ({"steps": 0}, "`steps` must be a positive integer"),
+        ],
+    )
+    def test_errors_name_the_function_or_the_layer(self, arguments, message):
+        arguments = {"steps": 5, **arguments}
+        with pytest.raises(ValueError, match=rf"latency\(\): {message}"):
+            latency(np.ones((1, 1)), **arguments)
+        with pytest.raises(ValueError, match=f"LatencyEncoder 'code': {message}"):
+            LatencyEncoder(**arguments, name="code")
+
+    def test_config(self):
+        encoder = LatencyEncoder(5, tau=3, threshold=0.1, normalize=False, clip=False)
+        config = encoder.get_config()
+        assert (config["steps"], config["tau"], config["threshold"]) == (5, 3.0, 0.1)
+        assert config["normalize"] is config["clip"] is False
+        assert LatencyEncoder.from_config(config).get_config() == config
 
 
 class TestDirectEncoder:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_rnn import RLIF, RLIFCell, TimeSum
-from keras_spiking_rnn.metrics import FiringRate, firing_rates, trace
+from keras_spiking_rnn import LIF, RLIF, GatedLIF, LIFCell, RLIFCell, TimeSum
+from keras_spiking_rnn.metrics import FiringRate, activity, firing_rates, operations, trace
 
 X = np.random.default_rng(0).normal(0.3, 1.0, (5, 8, 3)).astype("float32")
 MASK = np.arange(8) < np.array([[8], [3], [5], [1], [7]])
@@ -137,6 +137,162 @@ class TestFiringRates:
             firing_rates(plain, X)
         with pytest.raises(ValueError, match="no samples"):
             firing_rates(network, X[:0])
+
+
+class TestOperations:
+    @pytest.mark.parametrize(
+        "layer,arguments,parameters",
+        [
+            (keras.layers.LSTM, {}, 3_718_000),
+            (keras.layers.GRU, {}, 2_788_500),
+            (LIF, {}, 324_500),
+            (GatedLIF, {}, 649_000),
+            (GatedLIF, {"recurrent_gates": True}, 1_859_000),
+        ],
+    )
+    def test_parameters_of_the_papers_networks(self, layer, arguments, parameters):
+        layers = [layer(550, return_sequences=True, **arguments) for _ in range(2)]
+        network = keras.Sequential([keras.Input((2, 40)), *layers])
+        counted = operations(network, np.zeros((1, 2, 40), "float32"))
+        assert sum(of_layer["parameters"] for of_layer in counted.values()) == parameters
+
+    # Spikes of 3 inputs: 3 + 1 + 0 and 0 + 2 + 2 are not 0.
+    SPARSE = np.array(
+        [[[1, -2, 0.5], [0, 0, 3], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, -1, 1]]], "float32"
+    )
+
+    @pytest.mark.parametrize(
+        "layer,per_input,constant",
+        [
+            (LIF(4, name="a"), 4, 6 * 4),
+            (keras.layers.RNN(LIFCell(4), name="a"), 4, 6 * 4),
+            (GatedLIF(4, name="a"), 2 * 4, 8 * 4),
+            (keras.layers.GRU(4, name="a"), 3 * 4, 3 * 4 * 4 + 12 * 4),
+            (keras.layers.LSTM(4, name="a"), 4 * 4, 4 * 4 * 4 + 12 * 4),
+            (keras.layers.Dense(4, name="a"), 4, 0),
+        ],
+    )
+    @pytest.mark.parametrize("batch_size", [1, 2])
+    def test_multiplications_from_the_zeros_in_the_data(
+        self, layer, per_input, constant, batch_size
+    ):
+        network = keras.Sequential([keras.Input((3, 3)), layer])
+        counted = operations(network, self.SPARSE, batch_size=batch_size)
+        assert list(counted) == ["a"]
+        assert counted["a"]["multiplications"] == pytest.approx(8 / 6 * per_input + constant)
+        assert counted["a"]["zero_inputs"] == pytest.approx(10 / 18)
+        assert counted["a"]["parameters"] == sum(
+            np.prod(weight.shape) for weight in layer.weights if "kernel" in weight.name
+        )
+
+    @staticmethod
+    def multiplications(layer, x, initial=0):
+        """Of version 2, sequence by sequence and step by step."""
+        total = steps = 0
+        for sequence in x:
+            outputs = np.asarray(layer(sequence[None]))[0]
+            before = initial
+            for inputs, output in zip(sequence, outputs, strict=True):
+                total += 2 * (np.count_nonzero(inputs) + before) * layer.units + 8 * layer.units
+                before = np.count_nonzero(output)
+                steps += 1
+        return total / steps
+
+    @pytest.mark.parametrize("masked", [False, True])
+    @pytest.mark.parametrize("go_backwards", [False, True])
+    @pytest.mark.parametrize("zero_output_for_mask", [False, True])
+    def test_previous_outputs_count_in_version_2(self, masked, go_backwards, zero_output_for_mask):
+        arguments = {"recurrent_gates": True, "go_backwards": go_backwards}
+        layer = GatedLIF(6, name="v2", zero_output_for_mask=zero_output_for_mask, **arguments)
+        plain = GatedLIF(6, return_sequences=True, **arguments)
+        sparse = np.where(X > 0.5, X, 0).astype("float32")
+        # A mask with a hole, too: outputs before it are those of the last step that counted.
+        mask = MASK & ~((np.arange(8) == 2) & (np.arange(5) == 0)[:, None]) | ~np.array(masked)
+        inputs = np.where(mask[:, :, None], sparse, -1)
+        network = keras.Sequential([keras.Input((8, 3)), keras.layers.Masking(-1.0), layer])
+        plain.build(X.shape)
+        plain.set_weights(layer.get_weights())
+        kept = [x[m][:: -1 if go_backwards else 1] for x, m in zip(sparse, mask, strict=True)]
+        plain.go_backwards = False
+        assert 0.1 < np.mean(np.asarray(plain(sparse)) != 0) < 0.9
+        expected = self.multiplications(plain, kept)
+        counted = operations(network, inputs, batch_size=2)["v2"]
+        assert counted["multiplications"] == pytest.approx(expected)
+        zeros = 1 - np.count_nonzero(np.concatenate(kept)) / np.concatenate(kept).size
+        assert counted["zero_inputs"] == pytest.approx(zeros)
+
+    def test_outputs_of_a_stateful_layers_last_batch_count(self):
+        layer = GatedLIF(6, recurrent_gates=True, stateful=True, return_sequences=True, name="v2")
+        network = keras.Sequential([keras.Input((8, 3), batch_size=1), layer])
+        last = np.count_nonzero(np.asarray(network(X[:1]))[0, -1])
+        assert last > 0
+        states = [np.asarray(state) for state in layer.states]
+        counted = operations(network, X[1:2], batch_size=1)["v2"]
+        for variable, state in zip(layer.states, states, strict=True):
+            variable.assign(state)
+        expected = self.multiplications(layer, X[1:2], initial=last)
+        assert counted["multiplications"] == pytest.approx(expected)
+
+    def test_dense_layers_count_steps_or_sequences(self):
+        first = spiking(6, "first")
+        inputs = keras.Input((8, 3))
+        hidden = GatedLIF(6, return_sequences=True, name="hidden")(keras.layers.Masking()(inputs))
+        each = keras.layers.Dense(5, name="each")(hidden)
+        once = keras.layers.Dense(5, name="once")(TimeSum()(hidden))
+        network = keras.Model(inputs, [each, once])
+        layer = network.get_layer("hidden")
+        outputs = np.asarray(layer(X, mask=MASK))
+        counted = operations(network, np.where(MASK[:, :, None], X, 0).astype("float32"))
+        assert counted["each"]["multiplications"] == pytest.approx(
+            5 * np.count_nonzero(outputs) / MASK.sum()
+        )
+        assert counted["once"]["multiplications"] == pytest.approx(
+            5 * np.count_nonzero(outputs.any(axis=1)) / len(X)
+        )
+        assert "call" not in vars(network.get_layer("each"))
+        assert "inner_loop" not in vars(layer)
+        with pytest.raises(ValueError, match="layer 'first'.*of cell RLIFCell.*multiplications"):
+            operations(keras.Sequential([keras.Input((8, 3)), first]), X)
+
+    def test_a_layer_without_steps_counts_nothing(self):
+        network = keras.Sequential([keras.Input((8, 3)), keras.layers.Masking(), LIF(4, name="a")])
+        counted = operations(network, np.zeros((2, 8, 3), "float32"))
+        assert counted == {"a": {"multiplications": 0.0, "parameters": 12, "zero_inputs": 0.0}}
+
+    def test_what_cannot_be_counted_is_refused(self):
+        inputs = keras.Input((8, 3))
+        distributed = keras.layers.TimeDistributed(keras.layers.Dense(2), name="each")(inputs)
+        with pytest.raises(ValueError, match="TimeDistributed layer 'each'.*leave"):
+            operations(keras.Model(inputs, distributed), X)
+        stack = keras.layers.RNN([LIFCell(3), LIFCell(2)], name="stack")
+        with pytest.raises(ValueError, match="layer 'stack' needs, of cell StackedRNNCells"):
+            operations(keras.Sequential([inputs, stack]), X)
+        plain = keras.Sequential([keras.Input((8, 3)), keras.layers.Flatten()], name="plain")
+        with pytest.raises(ValueError, match="'plain' has no layer to count"):
+            operations(plain, X)
+        with pytest.raises(ValueError, match="no samples"):
+            operations(keras.Sequential([keras.Input((8, 3)), LIF(2)]), X[:0])
+
+
+class TestActivity:
+    def test_steps_above_zero_of_each_unit(self):
+        outputs = np.array([[[0.2, 0], [0, -1], [0.9, 0], [1, 1]], [[0, 0]] * 4])
+        np.testing.assert_array_equal(activity(outputs), [[0.75, 0.25], [0, 0]])
+
+    def test_masked_steps_do_not_count(self):
+        outputs = np.abs(np.random.default_rng(0).normal(size=(5, 8, 2, 3))).round()
+        expected = [(o[m] > 0).mean(axis=0) for o, m in zip(outputs, MASK, strict=True)]
+        np.testing.assert_allclose(activity(outputs, mask=MASK), expected)
+        nothing = activity(outputs, mask=MASK & False)
+        np.testing.assert_array_equal(nothing, np.zeros((5, 2, 3)))
+
+    def test_outputs_without_steps_are_refused(self):
+        with pytest.raises(ValueError, match=r"shape \(batch, steps, ...\).*Received.*\(3,\)"):
+            activity(np.ones(3))
+
+    def test_of_a_layer(self):
+        layer = spiking(4, "a")
+        np.testing.assert_allclose(activity(layer(X)), np.mean(layer(X), axis=1))
 
 
 class TestFiringRate:

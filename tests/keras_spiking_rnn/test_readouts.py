@@ -1,4 +1,4 @@
-"""TimeSum: spike counts and firing rates."""
+"""Readouts: spike counts, firing rates and leaky integrators."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_rnn import TimeSum
+from keras_spiking_rnn import SRC, LeakyReadout, TimeSum
 
 SPIKES = np.array([[[1, 0], [1, 1], [0, 0]], [[0, 0], [1, 0], [1, 1]]], "float32")
 MASK = np.array([[True, False, True], [True, True, False]])
@@ -110,3 +110,145 @@ def test_config():
     config = layer.get_config()
     assert config["mean"] is True
     assert TimeSum.from_config(config).get_config() == config
+
+
+def leaky_in_numpy(s, classes, alpha=0.99, excitatory=1.0, inhibitory=-0.1, mask=None):
+    """The integrators of one sequence, one class and one neuron at a time."""
+    steps, neurons = s.shape
+    values, v = np.zeros((steps, classes)), np.zeros(classes)
+    for t in range(steps):
+        if mask is None or mask[t]:
+            for c in range(classes):
+                v[c] = alpha * v[c]
+                for n in range(neurons):
+                    own = n * classes // neurons == c
+                    v[c] += (excitatory if own else inhibitory) * s[t, n]
+        values[t] = v
+    return values
+
+
+class TestLeakyReadout:
+    s = np.random.default_rng(0).random((3, 50, 12))
+    mask = np.random.default_rng(1).random((3, 50)) < 0.6
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{}, {"alpha": 0.5, "excitatory": 2.0, "inhibitory": -0.5}, {"alpha": 0.0}, {"alpha": 1}],
+        ids=str,
+    )
+    @pytest.mark.parametrize("mask", [None, mask])
+    def test_integrators(self, arguments, mask):
+        expected = np.array(
+            [
+                leaky_in_numpy(s, 4, mask=None if mask is None else mask[n], **arguments)
+                for n, s in enumerate(self.s)
+            ]
+        )
+        each = LeakyReadout(4, return_sequences=True, dtype="float64", **arguments)
+        np.testing.assert_allclose(each(self.s, mask=mask), expected, rtol=1e-12, atol=1e-13)
+        last = LeakyReadout(4, **arguments)
+        np.testing.assert_allclose(last(self.s, mask=mask), expected[:, -1], rtol=1e-5, atol=1e-5)
+
+    def test_each_class_has_its_own_group(self):
+        readout = LeakyReadout(2)
+        readout.build((None, 3, 4))
+        expected = [[1, -0.1], [1, -0.1], [-0.1, 1], [-0.1, 1]]
+        np.testing.assert_allclose(readout.kernel, expected)
+
+    def test_nothing_is_learned(self):
+        readout = LeakyReadout(4)
+        network = keras.Sequential([keras.Input((50, 12)), keras.layers.Dense(12), readout])
+        network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        before = readout.kernel.numpy()
+        network.fit(self.s, np.array([0, 1, 2]), verbose=0)
+        np.testing.assert_array_equal(readout.kernel, before)
+        assert readout.trainable_weights == []
+        readout.trainable = True
+        assert readout.trainable_weights == []
+
+    def test_gradients(self):
+        s = tf.constant(self.s)
+        with tf.GradientTape() as tape:
+            tape.watch(s)
+            total = tf.reduce_sum(LeakyReadout(4, alpha=0.5, dtype="float64")(s)[:, 0])
+        slope = np.where(np.arange(12) < 3, 1, -0.1) * 0.5 ** np.arange(49, -1, -1)[:, None]
+        np.testing.assert_allclose(tape.gradient(total, s), np.stack([slope] * 3), rtol=1e-9)
+
+    def test_masked_values_may_be_anything(self):
+        s = np.where(self.mask[:, :, None], self.s, np.nan)
+        expected = LeakyReadout(4)(self.s, mask=self.mask)
+        np.testing.assert_array_equal(LeakyReadout(4)(s, mask=self.mask), expected)
+
+    def test_a_sequence_that_is_masked_entirely_gives_zero(self):
+        outputs = LeakyReadout(4)(self.s, mask=np.zeros((3, 50), bool))
+        np.testing.assert_array_equal(outputs, np.zeros((3, 4)))
+
+    @pytest.mark.parametrize("return_sequences", [False, True])
+    def test_in_a_network_with_a_mask(self, return_sequences):
+        inputs = keras.Input((None, 12))
+        pulses = SRC(8, return_sequences=True)(keras.layers.Masking()(inputs))
+        readout = LeakyReadout(4, return_sequences=return_sequences)
+        outputs = readout(pulses)
+        assert (keras.src.backend.get_keras_mask(outputs) is not None) == return_sequences
+        network = keras.Model(inputs, outputs)
+        padded = np.concatenate([self.s, np.zeros((3, 5, 12))], axis=1)
+        alone, with_padding = (network.predict(s, verbose=0) for s in (self.s, padded))
+        np.testing.assert_allclose(
+            with_padding[:, :50] if return_sequences else with_padding, alone, rtol=1e-5, atol=1e-6
+        )
+
+    @pytest.mark.parametrize("return_sequences", [False, True])
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_shapes_and_unknown_sizes(self, return_sequences, jit_compile):
+        layer = LeakyReadout(4, return_sequences=return_sequences)
+        outputs = layer(self.s)
+        assert layer.compute_output_shape(self.s.shape) == outputs.shape
+        run = tf.function(
+            lambda s: layer(s),
+            input_signature=[tf.TensorSpec((None, None, 12))],
+            jit_compile=jit_compile,
+        )
+        np.testing.assert_allclose(run(self.s), outputs, rtol=1e-5, atol=1e-6)
+
+    def test_half_precision_sums_in_float32(self):
+        # In float16 2048 + 1 is 2048.
+        layer = LeakyReadout(1, alpha=1.0, dtype="mixed_float16")
+        outputs = layer(np.ones((1, 4096, 1), "float16"))
+        assert outputs.dtype == "float16"
+        np.testing.assert_array_equal(outputs, [[4096]])
+
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            ({"classes": 0}, r"`classes` must be a positive integer\. Received: classes=0"),
+            ({"classes": 2.0}, "`classes` must be a positive integer"),
+            ({"alpha": 1.5}, "`alpha` must be from 0 to 1.*alpha=1.5"),
+            ({"alpha": -0.5}, "`alpha` must be from 0 to 1"),
+            ({"alpha": "slow"}, "`alpha` must be a finite number"),
+            ({"excitatory": np.nan}, "`excitatory` must be a finite number"),
+            ({"inhibitory": np.inf}, "`inhibitory` must be a finite number"),
+        ],
+    )
+    def test_arguments_out_of_range(self, arguments, message):
+        with pytest.raises(ValueError, match=f"LeakyReadout 'answer': {message}"):
+            LeakyReadout(**{"classes": 4, "name": "answer", **arguments})
+
+    def test_neurons_that_cannot_be_divided_are_refused(self):
+        with pytest.raises(
+            ValueError, match="'answer': the number of neurons.*13 neurons.*16 units"
+        ):
+            LeakyReadout(4, name="answer")(np.ones((1, 2, 13)))
+        with pytest.raises(ValueError, match="'answer' needs inputs of shape.*return_sequences"):
+            LeakyReadout(4, name="answer")(np.ones((1, 12)))
+
+    def test_config(self):
+        layer = LeakyReadout(4, 0.9, 2.0, -1.0, return_sequences=True, name="answer")
+        config = layer.get_config()
+        assert (config["alpha"], config["excitatory"], config["inhibitory"]) == (0.9, 2.0, -1.0)
+        assert LeakyReadout.from_config(config).get_config() == config
+
+    def test_saving(self, tmp_path):
+        network = keras.Sequential([keras.Input((50, 12)), LeakyReadout(4, inhibitory=-0.3)])
+        network.save(tmp_path / "n.keras")
+        loaded = keras.saving.load_model(tmp_path / "n.keras")
+        np.testing.assert_array_equal(loaded(self.s), network(self.s))

@@ -52,6 +52,10 @@ class TestForward:
         assert spikes.dtype == x.dtype
         np.testing.assert_array_equal(tf.cast(spikes, "float32"), [0, 0, 0, 1, 1, 1, 1, 1])
 
+    def test_a_strict_step_does_not_fire_at_the_threshold(self):
+        x = tf.constant([-1.0, -0.0, 0.0, 1e-30, math.nan])
+        np.testing.assert_array_equal(Gaussian()(x, strict=True), [0, 0, 0, 1, 0])
+
     @given(x=st.floats(width=32, allow_nan=False, allow_subnormal=False))
     @settings(deadline=None)
     def test_it_is_a_step_everywhere(self, x):
@@ -110,6 +114,23 @@ class TestBackward:
         at, mirrored, peak = np.asarray(surrogate.derivative(np.array([x, -x, 0.0])))
         assert at == pytest.approx(mirrored, rel=1e-12)
         assert 0 <= at <= peak < math.inf
+
+    @each
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_the_derivative_may_be_taken_elsewhere(self, surrogate, jit_compile):
+        x, at = tf.constant([-0.5, 0.0, 0.5]), tf.constant([0.1, 0.2, -0.4])
+
+        @tf.function(jit_compile=jit_compile)
+        def run(x, at):
+            with tf.GradientTape() as tape:
+                tape.watch([x, at])
+                spikes = surrogate(x, slope_at=at)
+            return spikes, *tape.gradient(spikes, [x, at], unconnected_gradients="zero")
+
+        spikes, of_x, of_at = run(x, at)
+        np.testing.assert_array_equal(spikes, [0, 1, 1])
+        np.testing.assert_allclose(of_x, surrogate.derivative(at), rtol=1e-6)
+        np.testing.assert_array_equal(of_at, [0, 0, 0])
 
     @pytest.mark.parametrize(
         "surrogate",

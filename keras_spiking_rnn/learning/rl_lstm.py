@@ -1,0 +1,402 @@
+"""Reinforcement learning with Adaptive Analog LSTMs: RL-LSTM.
+
+References:
+    *Gating out sensory noise in a spike-based Long Short-Term Memory network* (2018), section 2,
+    "Learning rule used for training the spiking LSTM", and section 3, "T-Maze task".
+
+    *Reinforcement learning with Long Short-Term Memory* (2002), which the paper follows.
+"""
+
+import functools
+import math
+import numbers
+
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_rnn.learning.truncated_rtrl import RTRLState
+
+EXPLORATIONS = ("directed", "boltzmann")
+
+
+def advantage_error(advantages, action, reward, next_advantages, terminated, discount, scale):
+    r"""Temporal difference error of Advantage learning.
+
+    $$ \delta = V(s) + \frac{r + \gamma V(s') - V(s)}{\kappa} - A(s, a), \quad V = \max_a A $$
+
+    Args:
+        advantages: $A(s, \cdot)$, `(networks, actions)`.
+        action: The action $a$ that was taken, integers, `(networks,)`.
+        reward: $r$, `(networks,)`.
+        next_advantages: $A(s', \cdot)$, `(networks, actions)`.
+        terminated: Whether the episode ended in $s'$, whose value is then 0, `(networks,)`.
+        discount: $\gamma$.
+        scale: $\kappa$, at most 1: the smaller, the further the advantages are apart. 1 is
+            Q-learning.
+
+    Returns:
+        $\delta$, `(networks,)`.
+    """
+    value = tf.reduce_max(advantages, axis=-1)
+    next_value = tf.where(terminated, 0.0, tf.reduce_max(next_advantages, axis=-1))
+    chosen = tf.gather(advantages, action, axis=-1, batch_dims=1)
+    return value + (reward + discount * next_value - value) / scale - chosen
+
+
+def updated_traces(traces, gradients, decay, restart):
+    r"""Eligibility traces, $e \leftarrow \gamma \lambda\,e + \partial A(s, a) / \partial w$.
+
+    Args:
+        traces: Dictionary of the traces of the previous step, with the first axis `networks`.
+        gradients: Dictionary of the derivatives of the chosen actions' advantages.
+        decay: $\gamma \lambda$.
+        restart: Whether an episode starts, `(networks,)`: the old traces are dropped.
+
+    Returns:
+        A dictionary of the traces.
+    """
+    kept = tf.where(restart, 0.0, decay)
+    return {name: _each(kept, trace) * trace + gradients[name] for name, trace in traces.items()}
+
+
+def _each(factor, like):
+    """`factor`, one number for each network, in a shape that multiplies `like`."""
+    return tf.reshape(factor, (-1, *[1] * (like.shape.rank - 1)))
+
+
+class RLLSTM:
+    r"""Agents that learn the advantages of actions with Adaptive Analog LSTMs, side by side.
+
+    The outputs of a network are the advantages $A(s, a)$ of the actions. After each action,
+
+    $$
+    \begin{aligned}
+    \delta &= V(s) + \frac{r + \gamma V(s') - V(s)}{\kappa} - A(s, a)\\
+    e &\leftarrow \gamma \lambda\,e + \frac{\partial A(s, a)}{\partial w}\\
+    w &\leftarrow w + \alpha\,\delta\,e
+    \end{aligned}
+    $$
+
+    with the derivatives of truncated RTRL. $\delta$ and $e$ are computed with the weights before
+    the update, the next action is chosen with those after it. Actions are drawn with the
+    probabilities $\mathrm{softmax}(A(s, \cdot) / T)$. With directed exploration, a second network
+    of each agent predicts from the observation how far the advantages are off,
+    $v(s) \to |\delta| + \beta\,v(s')$, and $T$ is proportional to $(1 - \beta)\,v$, a mean of
+    $|\delta|$ over the next steps: agents explore where they err.
+
+    Args:
+        network: A `TruncatedRTRL` with an output for each action.
+        networks: Number of agents.
+        learning_rate: $\alpha$.
+        discount: $\gamma$.
+        trace_decay: $\lambda$.
+        advantage_scale: $\kappa$.
+        exploration: `"directed"`, or `"boltzmann"` for a fixed temperature.
+        temperature: $T$, or with directed exploration its factor to $(1 - \beta)\,v$.
+        minimum_temperature: Lower limit of $T$ in directed exploration.
+        exploration_units: Hidden units of the network of directed exploration.
+        exploration_rate: Its learning rate.
+        exploration_discount: $\beta$.
+        limit: Weights are drawn between -`limit` and `limit`.
+        memory_offset: Number that is added to the weights of the LSTMs: see
+            `TruncatedRTRL.initial_weights`.
+        seed: Seed of weights and actions.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        *Gating out sensory noise in a spike-based Long Short-Term Memory network* (2018),
+        section 2, "Learning rule used for training the spiking LSTM".
+
+        *Reinforcement learning with Long Short-Term Memory* (2002): $\alpha$, $\gamma$, $\lambda$
+        and $\kappa$, and directed exploration. Its other settings are not given here by any
+        source.
+    """
+
+    def __init__(
+        self,
+        network,
+        networks=1,
+        learning_rate=0.0002,
+        discount=0.98,
+        trace_decay=0.8,
+        advantage_scale=0.1,
+        exploration="directed",
+        temperature=1.0,
+        minimum_temperature=0.05,
+        exploration_units=8,
+        exploration_rate=0.01,
+        exploration_discount=0.9,
+        limit=0.1,
+        memory_offset=0.0,
+        seed=0,
+    ):
+        for name, value, low, high in (
+            ("learning_rate", learning_rate, 0, math.inf),
+            ("discount", discount, 0, 1),
+            ("trace_decay", trace_decay, 0, 1),
+            ("advantage_scale", advantage_scale, 1e-6, 1),
+            ("temperature", temperature, 1e-6, math.inf),
+            ("minimum_temperature", minimum_temperature, 1e-6, math.inf),
+            ("exploration_rate", exploration_rate, 0, math.inf),
+            ("exploration_discount", exploration_discount, 0, 1),
+        ):
+            if not (isinstance(value, numbers.Real) and low <= value <= high):
+                limits = f"at least {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+                raise ValueError(f"RLLSTM: `{name}` must be {limits}. Received: {name}={value!r}")
+        if exploration not in EXPLORATIONS:
+            raise ValueError(
+                "RLLSTM: `exploration` must be 'directed' or 'boltzmann'. Received: "
+                f"exploration={exploration!r}"
+            )
+        self.network = network
+        self.networks = networks
+        self.learning_rate = learning_rate
+        self.discount = discount
+        self.trace_decay = trace_decay
+        self.advantage_scale = advantage_scale
+        self.exploration = exploration
+        self.temperature = temperature
+        self.minimum_temperature = minimum_temperature
+        self.exploration_rate = exploration_rate
+        self.exploration_discount = exploration_discount
+        self.seed = seed
+        self.weights = _variables(
+            network.initial_weights(networks, limit=limit, memory_offset=memory_offset, seed=seed)
+        )
+        random = np.random.default_rng((seed, 1))
+        scale = 1 / math.sqrt(network.inputs)
+        # With this bias the first temperature is about `temperature`.
+        self.exploration_weights = {
+            "hidden_kernel": random.normal(0, scale, (networks, network.inputs, exploration_units)),
+            "hidden_bias": np.zeros((networks, exploration_units)),
+            "output_kernel": random.normal(0, 0.1, (networks, exploration_units)),
+            "output_bias": np.full(networks, 1 / max(1 - exploration_discount, 0.01)),
+        }
+        self.exploration_weights = _variables(self.exploration_weights)
+        # What an agent carries from step to step. Variables, since a compiled function takes long
+        # to pass on many tensors.
+        empty = network.initial_state(networks)
+        self._episode = _variables(
+            {
+                "x": tf.zeros((networks, network.inputs)),
+                "state": empty._asdict(),
+                "advantages": tf.zeros((networks, network.outputs)),
+                "action": tf.zeros(networks, "int32"),
+                "traces": {name: tf.zeros_like(value) for name, value in self.weights.items()},
+            }
+        )
+        self._draws = 0
+        self._begun = False
+
+    def begin(self, observations):
+        """Starts an episode of each agent.
+
+        Args:
+            observations: First observations, `(networks, in)`.
+
+        Returns:
+            The agents' actions, integers, `(networks,)`.
+        """
+        self._begun = True
+        self.errors = None
+        return self._begin(self._observations(observations), self._next_draw()).numpy()
+
+    def learn(
+        self, rewards, observations, terminated, truncated, first_observations=None, learn=True
+    ):
+        """Learns from what the last actions led to, and chooses the next actions.
+
+        Args:
+            rewards: Rewards, `(networks,)`.
+            observations: What the agents observe now, `(networks, in)`.
+            terminated: Whether the episode ended, `(networks,)`; nothing more is to be gained.
+            truncated: Whether the episode was cut off, `(networks,)`.
+            first_observations: First observations of the next episodes, `(networks, in)`; they
+                count where an episode ended or was cut off.
+            learn: Whether to change the weights.
+
+        Returns:
+            The agents' next actions, integers, `(networks,)`. The attribute `errors` is their last
+            temporal difference error.
+
+        Raises:
+            RuntimeError: If no episode was started with `begin`.
+            ValueError: If a shape does not fit.
+        """
+        if not self._begun:
+            raise RuntimeError("RLLSTM: call begin(observations) before learn().")
+        x = self._observations(observations)
+        first = x if first_observations is None else self._observations(first_observations)
+        terminated, truncated = (
+            tf.constant(np.broadcast_to(flags, self.networks), "bool")
+            for flags in (terminated, truncated)
+        )
+        reward = tf.constant(np.broadcast_to(rewards, self.networks), "float32")
+        actions, self.errors = self._advance(
+            reward,
+            x,
+            terminated,
+            truncated,
+            first,
+            tf.constant(float(learn)),
+            self._next_draw(),
+        )
+        return actions.numpy()
+
+    def run(self, environments, steps, learn=True):
+        """Lets each agent act in its environment, and learn.
+
+        An environment is what Gymnasium calls one: it has `reset() -> (observation, info)` and
+        `step(action) -> (observation, reward, terminated, truncated, info)`. Each is reset at the
+        start, and whenever an episode ends.
+
+        Args:
+            environments: List of an environment for each agent.
+            steps: Number of actions of each agent.
+            learn: Whether the weights change.
+
+        Returns:
+            For each agent the list of the total rewards of the episodes that it finished.
+
+        Raises:
+            ValueError: If there are not as many environments as agents.
+        """
+        if len(environments) != self.networks:
+            raise ValueError(
+                f"RLLSTM.run: `environments` must be a list of {self.networks} environments, one "
+                f"for each agent. Received {len(environments)}."
+            )
+        returns = [[] for _ in environments]
+        totals = np.zeros(self.networks)
+        actions = self.begin(np.stack([environment.reset()[0] for environment in environments]))
+        for _ in range(steps):
+            results = [
+                environment.step(int(action))
+                for environment, action in zip(environments, actions, strict=True)
+            ]
+            observations, rewards, terminated, truncated, _ = (
+                list(values) for values in zip(*results, strict=True)
+            )
+            first = list(observations)
+            totals += rewards
+            for agent, environment in enumerate(environments):
+                if terminated[agent] or truncated[agent]:
+                    returns[agent].append(float(totals[agent]))
+                    totals[agent] = 0
+                    first[agent] = environment.reset()[0]
+            actions = self.learn(
+                rewards, np.stack(observations), terminated, truncated, np.stack(first), learn
+            )
+        return returns
+
+    def _observations(self, observations):
+        observations = np.asarray(observations, "float32")
+        expected = (self.networks, self.network.inputs)
+        if observations.shape != expected:
+            raise ValueError(
+                f"RLLSTM: observations must have shape (networks, in), here {expected}. Received "
+                f"the shape {observations.shape}."
+            )
+        return tf.constant(observations)
+
+    def _next_draw(self):
+        self._draws += 1
+        return tf.constant([self.seed, self._draws])
+
+    def _predicted_error(self, x):
+        """Predicts the error that directed exploration goes by, `(networks,)`."""
+        weights = self.exploration_weights
+        net = tf.einsum("ni,nih->nh", x, weights["hidden_kernel"]) + weights["hidden_bias"]
+        hidden = tf.tanh(net)
+        return tf.reduce_sum(hidden * weights["output_kernel"], axis=-1) + weights["output_bias"]
+
+    def _act(self, x, restart, draw):
+        """Computes advantages, draws actions and updates the traces: an episode's next step."""
+        episode = self._episode
+        state = RTRLState(
+            **{
+                name: tf.where(_each(restart, value), 0.0, value)
+                for name, value in episode["state"].items()
+            }
+        )
+        advantages, state, inside = self.network.step(self.weights, state, x)
+        temperature = self.temperature
+        if self.exploration == "directed":
+            predicted = self._predicted_error(x) * (1 - self.exploration_discount)
+            temperature = tf.maximum(temperature * predicted, self.minimum_temperature)[:, None]
+        uniform = tf.random.stateless_uniform(
+            advantages.shape, draw, minval=1e-7, maxval=1.0, alg="philox"
+        )
+        # The largest of the logits with Gumbel noise is a draw from their softmax.
+        gumbel = -tf.math.log(-tf.math.log(uniform))
+        action = tf.argmax(advantages / temperature + gumbel, axis=-1, output_type="int32")
+        chosen = tf.one_hot(action, advantages.shape[-1])
+        gradients = self.network.gradients(self.weights, inside, chosen)
+        decay = self.discount * self.trace_decay
+        traces = updated_traces(episode["traces"], gradients, decay, restart)
+        _assign(
+            episode,
+            {
+                "x": x,
+                "state": state._asdict(),
+                "advantages": advantages,
+                "action": action,
+                "traces": traces,
+            },
+        )
+        return action
+
+    @functools.cached_property
+    def _begin(self):
+        restart = np.ones(self.networks, bool)
+        return tf.function(lambda x, draw: self._act(x, tf.constant(restart), draw))
+
+    @functools.cached_property
+    def _advance(self):
+        @tf.function(jit_compile=True)
+        def advance(reward, x, terminated, truncated, first, learn, draw):
+            episode = self._episode
+            state = RTRLState(**tf.nest.map_structure(tf.convert_to_tensor, episode["state"]))
+            next_advantages, _, _ = self.network.step(self.weights, state, x)
+            error = advantage_error(
+                tf.convert_to_tensor(episode["advantages"]),
+                tf.convert_to_tensor(episode["action"]),
+                reward,
+                next_advantages,
+                terminated,
+                self.discount,
+                self.advantage_scale,
+            )
+            rate = learn * self.learning_rate * error
+            for name, weight in self.weights.items():
+                weight.assign_add(_each(rate, weight) * episode["traces"][name])
+            if self.exploration == "directed":
+                self._learn_to_explore(error, x, terminated, learn)
+            done = terminated | truncated
+            return self._act(tf.where(done[:, None], first, x), done, draw), error
+
+        return advance
+
+    def _learn_to_explore(self, error, next_x, terminated, learn):
+        """Moves v(s) towards |error| + exploration_discount * v(s')."""
+        following = tf.where(terminated, 0.0, self._predicted_error(next_x))
+        target = tf.abs(error) + self.exploration_discount * following
+        x = tf.convert_to_tensor(self._episode["x"])
+        weights = list(self.exploration_weights.values())
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(self._predicted_error(x) - target)) / 2
+        for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+            weight.assign_sub(learn * self.exploration_rate * gradient)
+
+
+def _variables(tensors):
+    def variable(value):
+        return tf.Variable(value, dtype="float32" if isinstance(value, np.ndarray) else value.dtype)
+
+    return tf.nest.map_structure(variable, tensors)
+
+
+def _assign(variables, values):
+    tf.nest.map_structure(lambda variable, value: variable.assign(value), variables, values)
