@@ -777,7 +777,7 @@ class AdaptiveAnalogLSTM(SpikingRNN):
 
 
 def adaptive_spiking_lstm_step(currents, state, neuron, h, h_out, W_CEC, uniform, window):  # noqa: N803
-    """One millisecond, or time step `neuron.dt`, of the Adaptive Spiking LSTM.
+    """One time step `neuron.dt`, a millisecond, of the Adaptive Spiking LSTM.
 
     Args:
         currents: Dictionary of the currents of `"input_gate"`, `"input_cell"` and the gates that
@@ -992,7 +992,7 @@ class AdaptiveSpikingLSTM:
     of the same layers share what is compiled.
 
     Args:
-        parts: Tuple of tuples `(part, sources)` in the order of computation: a `LSTMPart`, a
+        parts: Tuple of tuples `(part, sources)` in the order of computation: an `LSTMPart`, a
             `DensePart` or a `JoinPart`, and the positions of the parts whose outputs are its
             inputs, -1 for the network's.
         names: Names of the parts.
