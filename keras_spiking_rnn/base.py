@@ -34,6 +34,40 @@ def constructor_arguments(cls):
     return [name for name in inspect.signature(cls.__init__).parameters][1:-1]
 
 
+@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
+class LeakRange(constraints.Constraint):
+    """Keeps a leak within a range.
+
+    Above 1 a membrane potential grows by itself, below 0 it alternates in sign. The default
+    minimum, 1/4096, is the smallest leak other than 0 that the 12-bit decay of a Loihi neuron can
+    hold.
+
+    Args:
+        minimum: Smallest allowed value.
+        maximum: Largest allowed value.
+
+    Raises:
+        ValueError: If not `0 <= minimum < maximum`.
+    """
+
+    def __init__(self, minimum=1 / 4096, maximum=1.0):
+        if not 0 <= minimum < maximum:
+            raise ValueError(
+                "LeakRange: `minimum` must be at least 0 and smaller than `maximum`. Received: "
+                f"minimum={minimum}, maximum={maximum}"
+            )
+        self.minimum = float(minimum)
+        self.maximum = float(maximum)
+
+    def __call__(self, value):
+        """Returns `value`, clipped to the range."""
+        return ops.clip(value, self.minimum, self.maximum)
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        return {"minimum": self.minimum, "maximum": self.maximum}
+
+
 class SpikingCell(keras.layers.Layer, DropoutRNNCell):
     """Base of the cells.
 
@@ -116,6 +150,24 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
                 + f". Received: {name}={value!r}"
             )
         return float(value)
+
+    def configure_decay(self, name, initializer, regularizer, constraint):
+        """Sets what the weight `name` needs, a decay within the range of its constraint."""
+        limits = LeakRange() if constraint == "leak_range" else constraints.get(constraint)
+        if isinstance(initializer, numbers.Real) and not isinstance(initializer, bool):
+            if isinstance(limits, LeakRange) and not (
+                limits.minimum <= initializer <= limits.maximum
+            ):
+                raise ValueError(
+                    f"{self.title}: `{name}_initializer` must be within the range of its "
+                    f"constraint, {limits.minimum} to {limits.maximum}. Received: "
+                    f"{name}_initializer={initializer!r}. For another range pass "
+                    f"{name}_constraint=LeakRange(minimum, maximum), or None for no limits."
+                )
+            initializer = initializers.Constant(self.number(f"{name}_initializer", initializer))
+        setattr(self, f"{name}_initializer", initializers.get(initializer))
+        setattr(self, f"{name}_regularizer", regularizers.get(regularizer))
+        setattr(self, f"{name}_constraint", limits)
 
     def fixed_values(self, name, value):
         """A float, or a tuple of `units` floats, for a parameter that is not learned."""

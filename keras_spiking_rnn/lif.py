@@ -17,7 +17,6 @@ from keras.src.backend import rnn
 
 from keras_spiking_rnn import surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
-from keras_spiking_rnn.rlif import LeakRange
 
 
 def lif_step(XW, I, V, Y, beta, alpha, theta, fire, mask=1.0):  # noqa: N803
@@ -227,24 +226,6 @@ class MembraneCell(SpikingCell):
             )
         return int(ratio)
 
-    def configure_decay(self, name, initializer, regularizer, constraint):
-        """Sets what the weight `name` needs, a decay within the range of its constraint."""
-        limits = LeakRange() if constraint == "leak_range" else constraints.get(constraint)
-        if isinstance(initializer, numbers.Real) and not isinstance(initializer, bool):
-            if isinstance(limits, LeakRange) and not (
-                limits.minimum <= initializer <= limits.maximum
-            ):
-                raise ValueError(
-                    f"{self.title}: `{name}_initializer` must be within the range of its "
-                    f"constraint, {limits.minimum} to {limits.maximum}. Received: "
-                    f"{name}_initializer={initializer!r}. For another range pass "
-                    f"{name}_constraint=LeakRange(minimum, maximum), or None for no limits."
-                )
-            initializer = initializers.Constant(self.number(f"{name}_initializer", initializer))
-        setattr(self, f"{name}_initializer", initializers.get(initializer))
-        setattr(self, f"{name}_regularizer", regularizers.get(regularizer))
-        setattr(self, f"{name}_constraint", limits)
-
     def build_kernel(self, input_shape):
         """Creates `kernel`, the first weight of both cells."""
         shape = (self.input_size(input_shape), self.gates * self.units)
@@ -427,7 +408,7 @@ class LIFCell(MembraneCell):
         kernel_constraint: Constraint of `kernel`.
         bias_constraint: Constraint of `bias`.
         current_decay_constraint: Constraint of `current_decay`. The default, `"leak_range"`, is
-            `keras_spiking_rnn.rlif.LeakRange()`.
+            `keras_spiking_rnn.base.LeakRange()`.
         membrane_decay_constraint: Constraint of `membrane_decay`, with the same default.
         batch_normalization: Whether $X[n] W$ is normalised, in training over all sequences and
             steps of a batch.
@@ -595,7 +576,7 @@ class GatedLIFCell(MembraneCell):
         recurrent_constraint: Constraint of `recurrent_kernel`.
         bias_constraint: Constraint of `bias`.
         membrane_decay_constraint: Constraint of `membrane_decay`. The default, `"leak_range"`, is
-            `keras_spiking_rnn.rlif.LeakRange()`.
+            `keras_spiking_rnn.base.LeakRange()`.
         batch_normalization: Whether $X[n] W_{fi}$ and $X[n] W_{ci}$ are normalised, each column by
             itself, in training over all sequences and steps of a batch.
         momentum: Weight of the past in moving averages, at least 0 and below 1.
@@ -800,7 +781,7 @@ class LIF(MembraneRNN):
         kernel_constraint: Constraint of `kernel`.
         bias_constraint: Constraint of `bias`.
         current_decay_constraint: Constraint of `current_decay`. The default, `"leak_range"`, is
-            `keras_spiking_rnn.rlif.LeakRange()`.
+            `keras_spiking_rnn.base.LeakRange()`.
         membrane_decay_constraint: Constraint of `membrane_decay`, with the same default.
         batch_normalization: Whether the products of inputs and `kernel` are normalised.
         momentum: Weight of the past in moving averages, at least 0 and below 1.
@@ -925,7 +906,7 @@ class GatedLIF(MembraneRNN):
         recurrent_constraint: Constraint of `recurrent_kernel`.
         bias_constraint: Constraint of `bias`.
         membrane_decay_constraint: Constraint of `membrane_decay`. The default, `"leak_range"`, is
-            `keras_spiking_rnn.rlif.LeakRange()`.
+            `keras_spiking_rnn.base.LeakRange()`.
         batch_normalization: Whether the products of inputs and `kernel` are normalised.
         momentum: Weight of the past in moving averages, at least 0 and below 1.
         dropout: Fraction of the inputs to drop in training, at least 0 and below 1.

@@ -4,10 +4,8 @@ Reference:
     *A spiking sequential model: Recurrent Leaky Integrate-and-Fire* (2020), section 3.1.
 """
 
-import numbers
-
 import keras
-from keras import constraints, initializers, ops, regularizers
+from keras import constraints, initializers, regularizers
 
 from keras_spiking_rnn import surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
@@ -40,40 +38,6 @@ def rlif_step(U, u, alpha, b_mem, V_thres, V_reset, surrogate, beta=0.0):  # noq
     M = alpha * u_d + b_mem  # (10)
     u = M + beta  # (7)
     return Y, u, V
-
-
-@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
-class LeakRange(constraints.Constraint):
-    """Keeps a leak within a range.
-
-    Above 1 a membrane potential grows by itself, below 0 it alternates in sign. The default
-    minimum, 1/4096, is the smallest leak other than 0 that the 12-bit decay of a Loihi neuron can
-    hold.
-
-    Args:
-        minimum: Smallest allowed value.
-        maximum: Largest allowed value.
-
-    Raises:
-        ValueError: If not `0 <= minimum < maximum`.
-    """
-
-    def __init__(self, minimum=1 / 4096, maximum=1.0):
-        if not 0 <= minimum < maximum:
-            raise ValueError(
-                "LeakRange: `minimum` must be at least 0 and smaller than `maximum`. Received: "
-                f"minimum={minimum}, maximum={maximum}"
-            )
-        self.minimum = float(minimum)
-        self.maximum = float(maximum)
-
-    def __call__(self, value):
-        """Returns `value`, clipped to the range."""
-        return ops.clip(value, self.minimum, self.maximum)
-
-    def get_config(self):
-        """Returns the arguments of the constructor as a dictionary."""
-        return {"minimum": self.minimum, "maximum": self.maximum}
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -186,19 +150,15 @@ class RLIFCell(SpikingCell):
 
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.leak_regularizer = regularizers.get(leak_regularizer)
+        self.configure_decay("leak", leak_initializer, leak_regularizer, leak_constraint)
         self.membrane_bias_regularizer = regularizers.get(membrane_bias_regularizer)
 
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.leak_constraint = (
-            LeakRange() if leak_constraint == "leak_range" else constraints.get(leak_constraint)
-        )
         self.membrane_bias_constraint = constraints.get(membrane_bias_constraint)
 
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.leak_initializer = self._leak_initializer(leak_initializer)
         self.membrane_bias_initializer = initializers.get(membrane_bias_initializer)
 
         self.noise_stddev = self.number("noise_stddev", noise_stddev, low=0)
@@ -215,20 +175,6 @@ class RLIFCell(SpikingCell):
                     f"that has fired once fires at every step. Received: reset={reset}, "
                     f"threshold={threshold} (unit {unit})."
                 )
-
-    def _leak_initializer(self, identifier):
-        if not isinstance(identifier, numbers.Real) or isinstance(identifier, bool):
-            return initializers.get(identifier)
-        limits = self.leak_constraint
-        if isinstance(limits, LeakRange):
-            if not limits.minimum <= identifier <= limits.maximum:
-                raise ValueError(
-                    f"{self.title}: `leak_initializer` must be within the range of its "
-                    f"constraint, {limits.minimum} to {limits.maximum}. Received: "
-                    f"leak_initializer={identifier!r}. For another range pass "
-                    "leak_constraint=LeakRange(minimum, maximum), or None for no limits."
-                )
-        return initializers.Constant(self.number("leak_initializer", identifier))
 
     def build(self, input_shape):
         """Creates the weights for inputs of shape `(batch, in)`."""

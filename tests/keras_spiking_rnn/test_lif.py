@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_spiking_rnn import LIF, GatedLIF, GatedLIFCell, LIFCell, TimeSum, metrics, surrogates
+from keras_spiking_rnn.base import LeakRange
 from keras_spiking_rnn.lif import gated_lif_step, lif_step, multi_bit_output
-from keras_spiking_rnn.rlif import LeakRange
 
 BITS = {"bits": 6, "threshold_ratio": 8, "initial_v_max": 1.5}
 

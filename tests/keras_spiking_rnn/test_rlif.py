@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_spiking_rnn import RLIF, RLIFCell, surrogates
-from keras_spiking_rnn.rlif import LeakRange, rlif_step
+from keras_spiking_rnn.base import LeakRange
+from keras_spiking_rnn.rlif import rlif_step
 
 
 def rlif_in_numpy(X, W_volt, b_volt, alpha, b_mem, V_thres, V_reset, u=None):  # noqa: N803
