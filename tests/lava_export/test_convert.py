@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_spiking_rnn import RLIF, DirectEncoder, PoissonEncoder, RLIFCell, TimeSum
+from keras_spiking_rnn import (
+    LIFLSTM,
+    RLIF,
+    DirectEncoder,
+    PoissonEncoder,
+    RLIFCell,
+    TimeSum,
+)
 from lava_export import ConversionError, QuantizationWarning, convert, export, host
 
 STEPS, INPUTS, UNITS = 8, 6, 4
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    keras.utils.set_random_seed(0)
 
 
 def rlif(units=UNITS, **options):
@@ -364,6 +366,11 @@ class OtherCell(RLIFCell):
         return super().step(inputs, 2 * membrane, training)
 
 
+class OtherResponse(RLIFCell):
+    def respond(self, Y, u, V):  # noqa: N803
+        return 1 - Y, {}
+
+
 def dense_head_with(name, value):
     model = sequential(rlif(), TimeSum(), layers.Dense(2, name="out"))
     variable = getattr(model.layers[-1], name)
@@ -382,6 +389,21 @@ REFUSED = {
     "cell that steps differently": (
         lambda: sequential(layers.RNN(OtherCell(4), name="other")),
         "'other' .RNN over OtherCell.*RLIF",
+    ),
+    "cell that responds differently": (
+        lambda: sequential(layers.RNN(OtherResponse(4), name="other")),
+        "'other' .RNN over OtherResponse.*RLIF",
+    ),
+    "LIFLSTM": (lambda: sequential(LIFLSTM(4, name="lstm")), "'lstm' .LIFLSTM.*RLIF"),
+    "analog outputs": (
+        lambda: sequential(rlif(output_mode="analog", name="hidden")),
+        "'hidden' has output_mode='analog'.*Train it with output_mode='spike'",
+    ),
+    "analog outputs of a stacked cell": (
+        lambda: sequential(
+            layers.RNN([RLIFCell(4, output_mode="analog"), RLIFCell(3)], name="stack")
+        ),
+        "'stack/0' has output_mode='analog'",
     ),
     "Bidirectional": (
         lambda: sequential(layers.Bidirectional(rlif(), name="both")),
