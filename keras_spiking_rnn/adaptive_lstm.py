@@ -25,6 +25,11 @@ ADAPTATIONS = ("absolute", "relative")
 CEC_WEIGHTS = ("paper", "exact")
 PLATEAU = 4.8
 
+# Seconds that are meant, if they are more, to be milliseconds.
+LONGEST_TAU = 1.0
+LONGEST_DT = 0.1
+LONGEST_WINDOW = 10.0
+
 
 def aan(S, a=148.7, b=-10.16, c=3.256, d=-1.08):  # noqa: N803
     r"""Activation function of the Adaptive Analog Neuron (AAN), equation (6).
@@ -132,6 +137,14 @@ def _check_number(title, name, value, low=-math.inf, open_low=False, infinite=Fa
         raise ValueError(f"{title}: `{name}` must be {kind}{limit}. Received: {name}={value!r}")
 
 
+def _check_seconds(title, name, value, longest):
+    if longest < value < math.inf:
+        raise ValueError(
+            f"{title}: `{name}` is in seconds: 10 ms is 10e-3. It must be at most {longest:g} s. "
+            f"Received: {name}={value!r}"
+        )
+
+
 def _check_choice(title, name, value, choices):
     if value not in choices:
         expected = " or ".join(repr(choice) for choice in choices)
@@ -202,7 +215,8 @@ class AdaptiveSpikingNeuron:
     $\phi$ is an exponential filter with the time constant $\tau_\phi$. In a time step `dt` a spike
     falls with the probability $1 - \exp(-\lambda\,dt)$. Spikes are binary.
 
-    All times are in seconds; $\lambda_0$ is per millisecond.
+    All times are in seconds; $\lambda_0$ is per millisecond. Time constants may be infinite;
+    otherwise they are at most 1 s, and `dt` at most 0.1 s, because more is milliseconds by mistake.
 
     Args:
         tau_eta: $\tau_\eta$, decay of $\hat S$.
@@ -257,6 +271,9 @@ class AdaptiveSpikingNeuron:
             _check_number(title, name, getattr(self, name), 0, open_low=True, infinite=infinite)
         for name in ("tau_phi", "m_f"):
             _check_number(title, name, getattr(self, name), 0)
+        for name in ("tau_eta", "tau_beta", "tau_gamma", "tau_phi"):
+            _check_seconds(title, name, getattr(self, name), LONGEST_TAU)
+        _check_seconds(title, "dt", self.dt, LONGEST_DT)
         _check_choice(title, "condition", self.condition, CONDITIONS)
         _check_choice(title, "adaptation", self.adaptation, ADAPTATIONS)
 
@@ -296,8 +313,9 @@ class AdaptiveSpikingNeuron:
         arrays = {name: np.moveaxis(value.numpy(), 0, 1) for name, value in recorded.items()}
         return SpikingResponse(dt=self.dt, **arrays)
 
-    def _steps(self, title, name, seconds):
+    def _steps(self, title, name, seconds, longest=math.inf):
         _check_number(title, name, seconds, self.dt)
+        _check_seconds(title, name, seconds, longest)
         return round(seconds / self.dt)
 
     def response(self, S=None, trials=64, windows=5, window=200e-3, seed=0):  # noqa: N803
@@ -310,20 +328,21 @@ class AdaptiveSpikingNeuron:
             S: Input signals, a sequence of numbers; by default 49 from 0 to 4.8.
             trials: Simulations of each signal.
             windows: Time windows of each simulation that count.
-            window: Length of a time window in seconds.
+            window: Length of a time window in seconds, at most 10.
             seed: Seed of the spikes.
 
         Returns:
             A `ResponseCurve`.
 
         Raises:
-            ValueError: If the time window is shorter than a time step.
+            ValueError: If the time window is shorter than a time step, or longer than 10 s.
         """
         S = np.linspace(0, PLATEAU, 49) if S is None else np.asarray(S, "float64")
         # The last column is the signal at which the output is 1.
         signals = np.append(S, PLATEAU)
         trials = trials if self.stochastic else 1
-        steps = self._steps("AdaptiveSpikingNeuron.response", "window", window)
+        title = "AdaptiveSpikingNeuron.response"
+        steps = self._steps(title, "window", window, LONGEST_WINDOW)
         shape = (trials, len(signals))
         current = np.broadcast_to(signals.astype("float32"), (steps, *shape))
         state = (_resting(shape), tf.zeros(shape))
@@ -609,6 +628,7 @@ class AdaptiveAnalogLSTMCell(SpikingCell):
     """
 
     emits_spikes = False
+    has_membrane = False
 
     def __init__(
         self,
@@ -1104,7 +1124,7 @@ def convert(analog, neuron=None, time_window=200e-3, cec_weight="paper", toleran
             `AdaptiveAnalogLSTM`, `Dense` and `Activation` layers with an `AAN` or without
             activation, `Concatenate`, `Add` and `Dropout`.
         neuron: The `AdaptiveSpikingNeuron` that the neurons become; by default that of the paper.
-        time_window: $\Delta t$ in seconds, for which each step's input is held.
+        time_window: $\Delta t$ in seconds, at most 10, for which each step's input is held.
         cec_weight: $W_{CEC}$: `"paper"` for $	au_\eta / \Delta t$, `"exact"` for
             $dt / (1 - e^{-dt / 	au_eta}) / \Delta t$. A current that grows by 1 at a spike is in
             the mean $dt / (1 - e^{-dt/	au_eta})$, 10.51 ms for 10 ms, times the rate of the
@@ -1130,7 +1150,7 @@ def convert(analog, neuron=None, time_window=200e-3, cec_weight="paper", toleran
     """
     neuron = AdaptiveSpikingNeuron() if neuron is None else neuron
     _check_choice("convert", "cec_weight", cec_weight, CEC_WEIGHTS)
-    window = neuron._steps("convert", "time_window", time_window)
+    window = neuron._steps("convert", "time_window", time_window, LONGEST_WINDOW)
     kept = neuron.decay(neuron.tau_beta)
     if kept == 1 or not math.isfinite(neuron.tau_eta):
         raise ValueError(

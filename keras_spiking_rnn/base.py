@@ -1,5 +1,6 @@
 """What all cells and layers share: arguments, dtypes, dropout masks, saving, masks."""
 
+import contextlib
 import inspect
 import math
 import numbers
@@ -32,6 +33,30 @@ def arguments(namespace):
 def constructor_arguments(cls):
     """Names of the arguments of a constructor, without `self` and `kwargs`."""
     return [name for name in inspect.signature(cls.__init__).parameters][1:-1]
+
+
+def products(cell, inputs, states):
+    """Pairs of what a cell multiplies and the weight, of most cells: see `SpikingCell.products`."""
+    recurrent = getattr(cell, "recurrent_kernel", None)
+    return [(inputs, cell.kernel)] + ([] if recurrent is None else [(states[0], recurrent)])
+
+
+@contextlib.contextmanager
+def returning_sequences(layer):
+    """Has the loop of a recurrent layer return the outputs of all steps."""
+    before, layer.return_sequences = layer.return_sequences, True
+    try:
+        yield
+    finally:
+        layer.return_sequences = before
+
+
+def counted_steps(layer, sequences, mask):
+    """Which steps are not masked, `(batch, steps)`, in the order in which the loop takes them."""
+    if mask is None:
+        return ops.ones(ops.shape(sequences)[:2], "bool")
+    mask = ops.cast(keras.tree.flatten(mask)[0], "bool")
+    return ops.flip(mask, axis=1) if layer.go_backwards else mask
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -94,13 +119,23 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
     # Tells `keras_spiking_rnn.metrics` that the outputs are spikes.
     emits_spikes = True
 
+    # Tells them that each unit has a membrane potential, which is updated at each step.
+    has_membrane = True
+
+    # The name of the layer around the cell, if it is not that of the cell.
+    layer_name = None
+
+    # What there is `units` of, and the number of axes of one step's inputs.
+    unit = "unit"
+    input_ndim = 2
+
     def __init__(self, units, dropout=0.0, recurrent_dropout=0.0, seed=None, **kwargs):
         activity_regularizer = kwargs.pop("activity_regularizer", None)
         super().__init__(**kwargs)
         # The step casts by itself: states keep their dtype, whatever the policy.
         self.autocast = False
         if activity_regularizer is not None:
-            layer = type(self).__name__.removesuffix("Cell")
+            layer = self.layer_name or type(self).__name__.removesuffix("Cell")
             raise ValueError(
                 f"{self.title} does not take an `activity_regularizer`, because Keras cannot add "
                 "a loss within the loop over time. Pass it to the layer around the cell: "
@@ -109,7 +144,8 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
             )
         if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units <= 0:
             raise ValueError(
-                f"{self.title}: `units` must be a positive integer. Received: units={units!r}"
+                f"{self.title}: `{self.unit}s` must be a positive integer. Received: "
+                f"{self.unit}s={units!r}"
             )
         self.units = int(units)
         self.dropout = self._fraction("dropout", dropout)
@@ -151,6 +187,21 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
             )
         return float(value)
 
+    def one_of(self, name, value, known):
+        """`value`, if it is one of those that are `known`."""
+        if value not in known:
+            raise ValueError(
+                f"{self.title}: `{name}` must be one of {', '.join(known)}. Received: "
+                f"{name}={value!r}"
+            )
+        return value
+
+    def configure_weight(self, name, initializer, regularizer, constraint):
+        """Sets what the weight `name` needs."""
+        setattr(self, f"{name}_initializer", initializers.get(initializer))
+        setattr(self, f"{name}_regularizer", regularizers.get(regularizer))
+        setattr(self, f"{name}_constraint", constraints.get(constraint))
+
     def configure_decay(self, name, initializer, regularizer, constraint):
         """Sets what the weight `name` needs, a decay within the range of its constraint."""
         limits = LeakRange() if constraint == "leak_range" else constraints.get(constraint)
@@ -165,9 +216,7 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
                     f"{name}_constraint=LeakRange(minimum, maximum), or None for no limits."
                 )
             initializer = initializers.Constant(self.number(f"{name}_initializer", initializer))
-        setattr(self, f"{name}_initializer", initializers.get(initializer))
-        setattr(self, f"{name}_regularizer", regularizers.get(regularizer))
-        setattr(self, f"{name}_constraint", limits)
+        self.configure_weight(name, initializer, regularizer, limits)
 
     def fixed_values(self, name, value):
         """A float, or a tuple of `units` floats, for a parameter that is not learned."""
@@ -179,12 +228,13 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
             except (TypeError, ValueError):
                 raise ValueError(
                     f"{self.title}: `{name}` must be a number or a sequence of {self.units} "
-                    f"numbers, one for each unit. Received: {name}={value!r}"
+                    f"numbers, one for each {self.unit}. Received: {name}={value!r}"
                 ) from None
             if len(values) != self.units:
                 raise ValueError(
                     f"{self.title}: `{name}` must be a number or a sequence of {self.units} "
-                    f"numbers, one for each unit. Received a sequence of {len(values)} numbers."
+                    f"numbers, one for each {self.unit}. Received a sequence of {len(values)} "
+                    "numbers."
                 )
         if not all(math.isfinite(element) for element in values):
             raise ValueError(f"{self.title}: `{name}` must be finite. Received: {name}={value!r}")
@@ -207,18 +257,33 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         self._ordered_weights[weight.name] = weight
         return weight
 
-    def named_weight(self, name, shape, trainable=True):
-        """Creates a weight with the initializer, regularizer and constraint of its name."""
+    def named_weight(self, name, shape, trainable=True, initializer=None):
+        """Creates a weight with the regularizer, constraint and initializer of its name.
+
+        `initializer` takes the place of the one that has its name.
+        """
         # As in Keras, the `recurrent_initializer` is that of `recurrent_kernel`.
         prefix = "recurrent" if name == "recurrent_kernel" else name
         return self.add_weight(
             shape=shape,
             name=name,
-            initializer=getattr(self, f"{prefix}_initializer"),
+            initializer=initializer or getattr(self, f"{prefix}_initializer"),
             regularizer=getattr(self, f"{prefix}_regularizer", None),
             constraint=getattr(self, f"{prefix}_constraint", None),
             trainable=trainable,
         )
+
+    def lstm_bias(self):
+        """Creates `bias` of an LSTM's gates i, f, g, o, or `None` without `use_bias`."""
+        if not self.use_bias:
+            return None
+
+        def with_forget_bias(shape, dtype=None):
+            i, _, g, o = ops.split(self.bias_initializer(shape, dtype=dtype), 4)
+            return ops.concatenate([i, ops.ones_like(i), g, o])
+
+        initializer = with_forget_bias if self.unit_forget_bias else None
+        return self.named_weight("bias", (4 * self.units,), initializer=initializer)
 
     @property
     def weights(self):
@@ -255,10 +320,13 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         """The dtype of matrix products."""
         return super().compute_dtype
 
-    def product(self, inputs, kernel):
-        """`inputs @ kernel`, in the dtype of the policy, returned in that of the states."""
+    def product(self, inputs, kernel, operation=ops.matmul):
+        """`inputs @ kernel`, in the dtype of the policy, returned in that of the states.
+
+        A convolution is another `operation`.
+        """
         inputs, kernel = (ops.cast(factor, self.product_dtype) for factor in (inputs, kernel))
-        return ops.cast(ops.matmul(inputs, kernel), self.compute_dtype)
+        return ops.cast(operation(inputs, kernel), self.compute_dtype)
 
     def value(self, parameter):
         """A weight or a number in the dtype of the states; 0 for a weight that is not there."""
@@ -300,9 +368,25 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
 
         Returns:
             A tuple `(output, states, inside)`: the output, the list of states to carry to the next
-            step, and a dictionary of what `keras_spiking_rnn.metrics.trace` shows of the inside.
+            step, and a dictionary of what `keras_spiking_rnn.metrics.trace` shows of the inside,
+            with `"spikes"` if the output is something else.
         """
         raise NotImplementedError
+
+    def products(self, inputs, states):
+        """What a step multiplies with matrices of weights, for `metrics.synaptic_operations`.
+
+        By default the inputs are multiplied with `kernel`, and the first state with
+        `recurrent_kernel`, if there is one.
+
+        Args:
+            inputs: Tensor of shape `(batch, in)`.
+            states: List of tensors, as `state_size` has them.
+
+        Returns:
+            A list of pairs of a tensor and the weight that it is multiplied with.
+        """
+        return products(self, inputs, states)
 
     def call(self, inputs, states, training=False):
         """Computes one time step: see the class."""
@@ -325,7 +409,9 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
     def get_initial_state(self, batch_size=None):
         """Returns zeros for `batch_size` sequences."""
         sizes = self.state_size if isinstance(self.state_size, (list, tuple)) else [self.state_size]
-        return [ops.zeros((batch_size, size), dtype=self.compute_dtype) for size in sizes]
+        # A state that is not a vector has a shape in place of a size.
+        shapes = [size if isinstance(size, (list, tuple)) else [size] for size in sizes]
+        return [ops.zeros((batch_size, *shape), dtype=self.compute_dtype) for shape in shapes]
 
     def get_config(self):
         """Returns the arguments of the constructor as a dictionary."""
@@ -357,8 +443,12 @@ class SpikingRNN(keras.layers.RNN):
       repeats the output of the last step that was not masked, which would turn one spike before
       padding into one spike at each padded step.
     - Under a half precision policy the states are computed and carried in `float32`.
+    - An `activity_regularizer` with a method `penalty(outputs, mask)`, such as
+      `keras_spiking_rnn.regularizers.FiringRate`, gets the outputs of all steps, whatever the layer
+      returns, with the mask. It is kept as `rate_regularizer`.
 
-    A subclass sets `cell_class` and passes on its constructor's arguments.
+    A subclass sets `cell_class` and passes on its constructor's arguments. Where its loop is not
+    that of `keras.layers.RNN`, it overrides `loop`.
     """
 
     cell_class = None
@@ -381,14 +471,27 @@ class SpikingRNN(keras.layers.RNN):
             trainable=kwargs.get("trainable", True),
             name=f"{name}_cell" if name else None,
         )
-        super().__init__(cell, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=3)
+        regularizer = regularizers.get(kwargs.pop("activity_regularizer", None))
+        of_rates = hasattr(regularizer, "penalty")
+        super().__init__(cell, activity_regularizer=None if of_rates else regularizer, **kwargs)
+        self.rate_regularizer = regularizer if of_rates else None
+        # Keras 3.12 loses the mask of inputs that it casts to half precision. The cell casts.
+        self.autocast = False
+        self.input_spec = keras.layers.InputSpec(ndim=cell.input_ndim + 1)
+
+    def loop(self, sequences, initial_state, mask, training=False):
+        """Runs the cell over the sequences, as `keras.layers.RNN.inner_loop` does."""
+        return super().inner_loop(sequences, initial_state, mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Runs the cell over the sequences."""
-        last_output, outputs, states = super().inner_loop(
-            sequences, initial_state, mask, training=training
-        )
+        """Runs the cell over the sequences, and adds the penalty of `rate_regularizer`."""
+        regularizer = self.rate_regularizer
+        with contextlib.nullcontext() if regularizer is None else returning_sequences(self):
+            last_output, outputs, states = self.loop(
+                sequences, initial_state, mask, training=training
+            )
+        if regularizer is not None:
+            self.add_loss(regularizer.penalty(outputs, counted_steps(self, sequences, mask)))
         self._final_states = tuple(states)
         return last_output, outputs, states
 
@@ -414,6 +517,8 @@ class SpikingRNN(keras.layers.RNN):
         of_cell = self.cell.get_config()
         for key in ("name", "trainable", "dtype"):
             del of_cell[key]
+        if self.rate_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.rate_regularizer)
         return {**of_cell, **config}
 
     @classmethod

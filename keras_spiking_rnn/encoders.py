@@ -131,6 +131,123 @@ def _checked_latency(title, steps, tau, threshold):
     )
 
 
+def on_off(x, low=0.0, high=1.0, off="complement", seed=None):
+    """ON and OFF events of a signal: at each step and for each value an ON spike, or an OFF spike.
+
+    A value is the probability of an ON spike: 0 at `low` and below, 1 at `high` and above. Its OFF
+    neuron spikes with the complement of this probability. Unlike `rate` it makes no steps: those of
+    the signal stay.
+
+    *Long Short-Term Memory Spiking Networks and Their Applications* (2020), section 4.1, converts
+    samples "into ON- and OFF-event based values using Poisson process", where a value "shows the
+    probability that it emits a spike". The authors' code for images draws one spike for each value
+    and has no OFF neurons, `off=None`. The paper's signal, 0.5 sin 3x + 0.5 sin 6x + 1, exceeds 1:
+    pass its range as `low` and `high`.
+
+    Args:
+        x: Values, array or tensor of shape `(batch, ..., features)`, such as
+            `(batch, steps, features)`.
+        low: Value that never has an ON spike.
+        high: Value that always has one; above `low`.
+        off: `"complement"` for an OFF spike where there is no ON spike, so that each value has one
+            of them; `"independent"` for OFF spikes that are drawn by themselves; `None` for no OFF
+            neurons.
+        seed: Seed of the spikes, an integer or a `keras.random.SeedGenerator`.
+
+    Returns:
+        Spikes, 0 or 1, of shape `(batch, ..., 2 * features)`: those of the OFF neurons, then those
+        of the ON neurons, as the polarities of `keras_spiking_rnn.events`. Without OFF neurons the
+        shape is that of `x`. The dtype is that of `x` if it is a floating point one.
+
+    Raises:
+        ValueError: If an argument is out of range, or `x` has no axis of features.
+    """
+    low, high, off = _checked_on_off("on_off()", low, high, off)
+    x, dtype = _floating(x)
+    _features("on_off()", x.shape)
+    probability = (ops.cast(x, dtype) - low) / (high - low)
+    # In one draw: with an integer as the seed a second one would be the same.
+    shape = (2 if off == "independent" else 1, *ops.shape(x))
+    uniform = keras.random.uniform(shape, dtype=dtype, seed=seed)
+    on = uniform[0] < probability
+    if off is None:
+        return ops.cast(on, x.dtype)
+    off = ops.logical_not(on) if off == "complement" else uniform[1] < 1 - probability
+    return ops.cast(ops.concatenate([off, on], axis=-1), x.dtype)
+
+
+def _checked_on_off(title, low, high, off):
+    numbers_fit = all(isinstance(value, numbers.Real) for value in (low, high))
+    if not (numbers_fit and -math.inf < low < high < math.inf):
+        raise ValueError(
+            f"{title}: `low` and `high` must be finite numbers, `low` below `high`. Received: "
+            f"low={low!r}, high={high!r}"
+        )
+    if off not in ("complement", "independent", None):
+        raise ValueError(
+            f"{title}: `off` must be 'complement', 'independent' or None. Received: off={off!r}"
+        )
+    return float(low), float(high), off
+
+
+def _features(title, shape, dimensions=2):
+    """Number of features, the last of `dimensions` axes or more."""
+    if len(shape) < dimensions:
+        expected = "(batch, ..., features)" if dimensions == 2 else "(batch, steps, ..., features)"
+        raise ValueError(
+            f"{title}: the inputs must have shape {expected}. Received the shape {tuple(shape)}."
+        )
+    return shape[-1]
+
+
+def _twice(features):
+    return None if features is None else 2 * features
+
+
+def delta(x, threshold=0.1, padding=False, off_spike=False):
+    """Delta code: a spike at each step at which the signal has risen by the threshold or more.
+
+    The change is that from the step before, so that a slow rise never spikes. It is the code of
+    snnTorch's `spikegen.delta`, but for the order of axes.
+
+    Args:
+        x: Signal, array or tensor of shape `(batch, steps, ...)`.
+        threshold: Smallest change that spikes; above 0.
+        padding: Whether the first step is compared with itself, and has no spike, instead of with
+            0.
+        off_spike: Whether a step at which the signal has fallen by the threshold or more has a
+            spike of -1; or `"neurons"` for spikes of 1 by neurons of their own.
+
+    Returns:
+        Spikes of the shape of `x`, 0 or 1, or -1. With `off_spike="neurons"` they are 0 or 1, of
+        shape `(batch, steps, ..., 2 * features)`: the OFF neurons, then the ON neurons. The dtype
+        is that of `x` if it is a floating point one.
+
+    Raises:
+        ValueError: If an argument is out of range, or `x` has no axis of steps, or of features for
+            `off_spike="neurons"`.
+    """
+    threshold, off_spike = _checked_delta("delta()", threshold, off_spike)
+    x, dtype = _floating(x)
+    _features("delta()", x.shape, dimensions=3 if off_spike == "neurons" else 2)
+    values = ops.cast(x, dtype)
+    first = values[:, :1] if padding else ops.zeros_like(values[:, :1])
+    change = values - ops.concatenate([first, values[:, :-1]], axis=1)
+    on, off = ops.cast(change >= threshold, x.dtype), ops.cast(change <= -threshold, x.dtype)
+    if off_spike == "neurons":
+        return ops.concatenate([off, on], axis=-1)
+    return on - off if off_spike else on
+
+
+def _checked_delta(title, threshold, off_spike):
+    if off_spike not in (False, True, "neurons"):
+        raise ValueError(
+            f"{title}: `off_spike` must be False, True or 'neurons'. Received: "
+            f"off_spike={off_spike!r}"
+        )
+    return _checked_number(title, "threshold", threshold, "the smallest change to spike"), off_spike
+
+
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
 class PoissonEncoder(keras.layers.Layer):
     """Rate code: at each step a spike with a probability proportional to the intensity.
@@ -265,3 +382,106 @@ class DirectEncoder(keras.layers.Layer):
     def get_config(self):
         """Returns the arguments of the constructor as a dictionary."""
         return {**super().get_config(), "steps": self.steps}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
+class OnOffPoissonEncoder(keras.layers.Layer):
+    """ON and OFF events of a signal: at each step and for each value an ON spike, or an OFF spike.
+
+    It is `on_off`: a value is the probability of an ON spike, and its complement that of an OFF
+    spike. It is drawn anew at each call, at inference too. No gradient passes.
+
+    Args:
+        low: Value that never has an ON spike.
+        high: Value that always has one; above `low`.
+        off: `"complement"`, `"independent"`, or `None` for no OFF neurons; see `on_off`.
+        seed: Seed of the spikes.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Values, tensor of shape `(batch, ..., features)`.
+
+    Returns:
+        Spikes, 0 or 1, of shape `(batch, ..., 2 * features)`: the OFF neurons, then the ON neurons.
+        Without OFF neurons the shape is that of the inputs.
+
+    Raises:
+        ValueError: If an argument is out of range, or the inputs have no axis of features.
+
+    Reference:
+        *Long Short-Term Memory Spiking Networks and Their Applications* (2020), section 4.1.
+    """
+
+    def __init__(self, low=0.0, high=1.0, off="complement", seed=None, **kwargs):
+        super().__init__(**kwargs)
+        # Half precision is too coarse for a probability.
+        self.autocast = False
+        self.low, self.high, self.off = _checked_on_off(_title(self), low, high, off)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        """Draws the spikes: see the class."""
+        spikes = on_off(inputs, self.low, self.high, self.off, seed=self.seed_generator)
+        return ops.cast(spikes, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape with twice the features, if there are OFF neurons."""
+        features = _features(_title(self), input_shape)
+        return (*input_shape[:-1], features if self.off is None else _twice(features))
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        config = {name: getattr(self, name) for name in ("low", "high", "off", "seed")}
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
+class DeltaEncoder(keras.layers.Layer):
+    """Delta code: a spike at each step at which the signal has risen by the threshold or more.
+
+    It is `delta`. No gradient passes.
+
+    Args:
+        threshold: Smallest change from one step to the next that spikes; above 0.
+        padding: Whether the first step is compared with itself, and has no spike, instead of with
+            0.
+        off_spike: Whether a fall by the threshold has a spike of -1; or `"neurons"` for spikes of 1
+            by neurons of their own.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Signal, tensor of shape `(batch, steps, ...)`.
+
+    Returns:
+        Spikes of the shape of the inputs, 0 or 1, or -1. With `off_spike="neurons"` they are 0 or
+        1, and the last axis has the OFF neurons, then the ON neurons.
+
+    Raises:
+        ValueError: If an argument is out of range, or the inputs have too few axes.
+    """
+
+    def __init__(self, threshold=0.1, padding=False, off_spike=False, **kwargs):
+        super().__init__(**kwargs)
+        # Half precision would round away small changes.
+        self.autocast = False
+        self.threshold, self.off_spike = _checked_delta(_title(self), threshold, off_spike)
+        self.padding = bool(padding)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        """Makes the spikes: see the class."""
+        spikes = delta(inputs, self.threshold, self.padding, self.off_spike)
+        return ops.cast(spikes, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape, with twice the features if there are OFF neurons."""
+        neurons = self.off_spike == "neurons"
+        features = _features(_title(self), input_shape, dimensions=3 if neurons else 2)
+        return (*input_shape[:-1], _twice(features) if neurons else features)
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        config = {name: getattr(self, name) for name in ("threshold", "padding", "off_spike")}
+        return {**super().get_config(), **config}

@@ -15,7 +15,7 @@ from keras import constraints, initializers, ops, regularizers
 # The loop over time has no public name.
 from keras.src.backend import rnn
 
-from keras_spiking_rnn import surrogates
+from keras_spiking_rnn import activations, surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 
@@ -43,7 +43,20 @@ def lif_step(XW, I, V, Y, beta, alpha, theta, fire, mask=1.0):  # noqa: N803
     return Y, I, V
 
 
-def gated_lif_step(XW_fi, XW_ci, YW_fr, YW_cr, I, V, Y, alpha, theta, fire, mask=1.0):  # noqa: N803
+def gated_lif_step(
+    XW_fi,  # noqa: N803
+    XW_ci,  # noqa: N803
+    YW_fr,  # noqa: N803
+    YW_cr,  # noqa: N803
+    I,  # noqa: N803
+    V,  # noqa: N803
+    Y,  # noqa: N803
+    alpha,
+    theta,
+    fire,
+    mask=1.0,
+    sigma=ops.sigmoid,
+):
     """One time step of the improved dynamics, v1 or v2: equations (16) to (21) with (8), (9).
 
     Args:
@@ -59,11 +72,12 @@ def gated_lif_step(XW_fi, XW_ci, YW_fr, YW_cr, I, V, Y, alpha, theta, fire, mask
         theta: What an output of 1 takes from the membrane potential, as in `lif_step`.
         fire: Function from the membrane potential to the output: (9) or (22).
         mask: Recurrent dropout, `(batch, units)`.
+        sigma: The activation of the forget signal.
 
     Returns:
         A tuple `(Y, I, V, F, C)` of tensors of shape `(batch, units)`.
     """
-    F = ops.sigmoid(XW_fi + YW_fr)  # (16), (19)
+    F = sigma(XW_fi + YW_fr)  # (16), (19)
     C = ops.relu(XW_ci + YW_cr)  # (17), (20)
     I = F * I + (1 - F) * C * mask  # (18), (21)
     V = alpha * V + I - theta * Y  # (8)
@@ -561,6 +575,8 @@ class GatedLIFCell(MembraneCell):
         signed: Whether one of the bits is the sign, see `multi_bit_output`.
         initial_v_max: $V_{max}$ until the first batch of training, above 0.
         recurrent_gates: Whether the gates see the outputs of the previous step (version 2).
+        gate_activation: $\sigma$, as `keras_spiking_rnn.activations.get` takes it, with values from
+            0 to 1: `"sigmoid"`, or `"plan_sigmoid"`, which `lava_export` has in integers.
         use_bias: Whether biases are added to $X[n] W_{fi}$ and $X[n] W_{ci}$. The paper has none.
         learn_membrane_decay: Whether $\alpha$ is learned. The paper has a constant.
         kernel_initializer: Initializer of `kernel`, $W_{fi}$ and $W_{ci}$.
@@ -617,6 +633,7 @@ class GatedLIFCell(MembraneCell):
         signed=False,
         initial_v_max=1.0,
         recurrent_gates=False,
+        gate_activation="sigmoid",
         use_bias=False,
         learn_membrane_decay=False,
         kernel_initializer="glorot_uniform",
@@ -640,11 +657,13 @@ class GatedLIFCell(MembraneCell):
     ):
         own = arguments(locals())
         del own["recurrent_gates"]
+        del own["gate_activation"]
         del own["recurrent_initializer"]
         del own["recurrent_regularizer"]
         del own["recurrent_constraint"]
         super().__init__(**own)
         self.recurrent_gates = bool(recurrent_gates)
+        self.gate_activation = activations.get(gate_activation)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
@@ -678,6 +697,7 @@ class GatedLIFCell(MembraneCell):
             theta=self.taken,
             fire=self.fire,
             mask=self.recurrent_mask(current, training),
+            sigma=self.gate_activation,
         )
         inside = {
             "forget": forget,
@@ -693,6 +713,10 @@ class GatedLIFCell(MembraneCell):
             inputs = inputs + outputs
         return 2 * inputs * self.units + 8 * self.units
 
+    def products(self, inputs, states):
+        """What a step multiplies with matrices of weights: inputs and previous outputs."""
+        return super().products(inputs, states[2:])
+
 
 class MembraneRNN(SpikingRNN):
     """Base of both layers: the loop, and the statistics that move once a batch.
@@ -702,7 +726,7 @@ class MembraneRNN(SpikingRNN):
     largest membrane potential is carried through the loop.
     """
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def loop(self, sequences, initial_state, mask, training=False):
         """Runs the cell over the sequences, and in training moves its moving averages."""
         cell = self.cell
         learning = training and self.trainable
@@ -737,9 +761,7 @@ class MembraneRNN(SpikingRNN):
         )
         if observing:
             cell.observe(states[3])
-        states = list(states[:3])
-        self._final_states = tuple(states)
-        return last_output, outputs, states
+        return last_output, outputs, list(states[:3])
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -890,6 +912,9 @@ class GatedLIF(MembraneRNN):
         signed: Whether one of the bits is the sign.
         initial_v_max: Largest membrane potential until the first batch of training.
         recurrent_gates: Whether the gates see the outputs of the previous step (version 2).
+        gate_activation: The sigmoid of the forget signal, as `keras_spiking_rnn.activations.get`
+            takes it, with values from 0 to 1: `"sigmoid"`, or `"plan_sigmoid"`, which
+            `lava_export` has in integers.
         use_bias: Whether there is a bias.
         learn_membrane_decay: Whether the decay of the membrane potential is learned.
         kernel_initializer: Initializer of `kernel`, the input weights.
@@ -959,6 +984,7 @@ class GatedLIF(MembraneRNN):
         signed=False,
         initial_v_max=1.0,
         recurrent_gates=False,
+        gate_activation="sigmoid",
         use_bias=False,
         learn_membrane_decay=False,
         kernel_initializer="glorot_uniform",

@@ -4,12 +4,17 @@ Each function draws on a Matplotlib `Axes`, its own if none is given, and return
 shows or saves the figure: `axes.figure.savefig("picture.png")` does.
 """
 
+import numbers
+
 import numpy as np
 
 from keras_spiking_rnn import surrogates
+from keras_spiking_rnn.events import check
 
 COLORS = ("#2a6f97", "#e07a2f", "#5b8c5a", "#8c5b8c", "#b5484b", "#6b6b6b")
 _SPIKE = "#b5484b"
+# Blue and orange, which are told apart with any color vision: OFF, ON.
+POLARITIES = (COLORS[0], COLORS[1])
 
 
 def _axes(ax, width, height):
@@ -39,7 +44,8 @@ def _of_one_sequence(name, values, dimensions):
         expected = " or ".join(shapes[dimension] for dimension in dimensions)
         raise ValueError(
             f"`{name}` must have shape {expected}, the values of one sequence. Received the shape "
-            f"{values.shape}. Take one sequence of a batch with {name}[0]."
+            f"{values.shape}. Take one sequence of a batch with {name}[0], and make units of the "
+            f"positions of an image with {name}.reshape(steps, -1)."
         )
     return values
 
@@ -186,3 +192,93 @@ def response_curve(curve, activation=None, quantity="signal", ax=None, title=Non
         ax.plot(S, np.asarray(activation(S)), color=COLORS[1], linewidth=1.5, label="activation")
         ax.legend(frameon=False)
     return _tidy(ax, "input signal S", labels[quantity], title)
+
+
+def events(events, axis="x", ax=None, title=None):
+    """Draws a point for each event: time to the right, the channel or pixel upwards.
+
+    Args:
+        events: Events; see `keras_spiking_rnn.events`.
+        axis: `"x"` for the channels of a cochlea or the columns of a camera, `"y"` for its rows,
+            downwards.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        title: Title of the picture.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        TypeError: If the events are not a structured array of the right fields.
+        ValueError: If an event is out of range, or `axis` is no coordinate.
+        ImportError: If Matplotlib is not installed.
+    """
+    recorded = check(events)
+    if axis not in ("x", "y") or axis not in recorded.dtype.names:
+        raise ValueError(f"`axis` must be 'x', or 'y' for a camera. Received: axis={axis!r}")
+    ax = _axes(ax, 6, 3)
+    for polarity, (name, color) in enumerate(zip(("OFF", "ON"), POLARITIES, strict=True)):
+        shown = recorded[recorded["p"] == polarity]
+        if len(shown):
+            size = 4 if len(recorded) < 5000 else 2
+            ax.scatter(
+                shown["t"] / 1000, shown[axis], s=size, color=color, linewidths=0, label=name
+            )
+    if axis == "y":
+        ax.invert_yaxis()
+    ax.legend(
+        frameon=False,
+        markerscale=4,
+        ncols=2,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
+    )
+    return _tidy(ax, "time (ms)", f"{axis} (pixel or channel)", title)
+
+
+def frames(frames, columns=10, ax=None, title=None):
+    """Draws frames of events side by side, from the left to the right and downwards.
+
+    A pixel is white without events. ON events color it orange, OFF events blue, the darker the more
+    there are, and both mix.
+
+    Args:
+        frames: Array of shape `(steps, height, width, 2)`, as `events.frames` makes them.
+        columns: Number of frames in a row.
+        ax: Matplotlib `Axes` to draw on, or `None` for a new figure.
+        title: Title of the picture.
+
+    Returns:
+        The Matplotlib `Axes`.
+
+    Raises:
+        ValueError: If `frames` has another shape, or `columns` is not a positive integer.
+        ImportError: If Matplotlib is not installed.
+    """
+    frames = np.asarray(frames, np.float64)
+    if frames.ndim != 4 or frames.shape[-1] != 2 or not frames.size:
+        raise ValueError(
+            "`frames` must have shape (steps, height, width, 2), the frames of one recording. "
+            f"Received the shape {frames.shape}. Take one of a batch with frames[0]."
+        )
+    if isinstance(columns, bool) or not isinstance(columns, numbers.Integral) or columns < 1:
+        raise ValueError(f"`columns` must be a positive integer. Received: columns={columns!r}")
+    steps, height, width, _ = frames.shape
+    columns = min(columns, steps)
+    rows = -(-steps // columns)
+    # Square roots show single events next to many.
+    shade = np.sqrt(frames / max(frames.max(), 1))
+    inks = 1 - np.array(
+        [[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in POLARITIES]
+    )
+    grid = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
+    grid[height :: height + 1] = grid[:, width :: width + 1] = 0.85
+    for step, image in enumerate(np.clip(1 - shade @ inks, 0, 1)):
+        row, column = step // columns * (height + 1), step % columns * (width + 1)
+        grid[row : row + height, column : column + width] = image
+    ax = _axes(ax, 0.9 * columns, 0.9 * rows * height / width + 0.3)
+    ax.imshow(grid, interpolation="nearest")
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title)
+    return ax

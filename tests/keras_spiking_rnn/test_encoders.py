@@ -7,8 +7,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_rnn import DirectEncoder, LatencyEncoder, PoissonEncoder
-from keras_spiking_rnn.encoders import latency, rate
+from keras_spiking_rnn import (
+    DeltaEncoder,
+    DirectEncoder,
+    LatencyEncoder,
+    OnOffPoissonEncoder,
+    PoissonEncoder,
+)
+from keras_spiking_rnn.encoders import delta, latency, on_off, rate
 
 EACH = [PoissonEncoder, LatencyEncoder, DirectEncoder]
 
@@ -248,6 +254,198 @@ class TestDirectEncoder:
         config = DirectEncoder(5).get_config()
         assert config["steps"] == 5
         assert DirectEncoder.from_config(config).get_config() == config
+
+
+class TestOnOff:
+    def drawn(self, x, off, low=0.0, high=1.0, seed=1):
+        spikes = np.asarray(on_off(np.asarray(x), low, high, off, seed=seed))
+        assert set(np.unique(spikes)) <= {0, 1}
+        return spikes if off is None else np.split(spikes, 2, axis=-1)
+
+    @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+    def test_a_value_is_the_probability_of_an_on_spike(self, p):
+        standard_error = np.sqrt(p * (1 - p) / 40_000)
+        x = np.full((1, 40_000, 1), p)
+        for kind in ("complement", "independent"):
+            off, on = self.drawn(x, kind)
+            assert abs(on.mean() - p) < 4 * standard_error
+            assert abs(off.mean() - (1 - p)) < 4 * standard_error
+            assert ((on + off == 1).all()) == (kind == "complement")
+            both = (on * off).mean()
+            expected = 0 if kind == "complement" else p * (1 - p)
+            assert abs(both - expected) < 4 * np.sqrt(max(expected, 1e-12) / 40_000)
+        assert abs(self.drawn(x, None).mean() - p) < 4 * standard_error
+
+    def test_it_follows_the_definition(self, monkeypatch):
+        random = np.random.default_rng(0)
+        x = random.uniform(-2, 4, (7, 20, 3))
+        draws = random.random((2, *x.shape))
+        monkeypatch.setattr(keras.random, "uniform", lambda shape, **_: draws[: shape[0]])
+        p = np.clip((x + 1) / 4, 0, 1)
+        on = draws[0] < p
+        for off, expected in {
+            None: on,
+            "complement": np.concatenate([~on, on], axis=-1),
+            "independent": np.concatenate([draws[1] < 1 - p, on], axis=-1),
+        }.items():
+            np.testing.assert_array_equal(on_off(x, -1, 3, off), expected)
+
+    def test_the_signal_of_the_paper(self):
+        # f(x) = 0.5 sin 3x + 0.5 sin 6x + 1, the values of which are not all probabilities.
+        x = np.linspace(0, 2 * np.pi, 100)
+        signal = 0.5 * np.sin(3 * x) + 0.5 * np.sin(6 * x) + 1
+        assert signal.max() > 1.8 and signal.min() < 0.2
+        many = np.repeat(signal[None, :, None], 2000, axis=2)
+        off, on = self.drawn(many, "complement", low=0, high=2)
+        np.testing.assert_allclose(2 * on.mean(axis=2)[0], signal, atol=4 * np.sqrt(1 / 2000))
+        np.testing.assert_allclose(2 - 2 * off.mean(axis=2)[0], signal, atol=4 * np.sqrt(1 / 2000))
+
+    def test_the_ends_of_the_range_are_certain(self):
+        x = np.array([[-9.0, 2.0, 5.0, 11.0]])
+        for kind in ("complement", "independent"):
+            for seed in range(20):
+                off, on = self.drawn(x, kind, low=2, high=5, seed=seed)
+                np.testing.assert_array_equal(on, [[0, 0, 1, 1]])
+                np.testing.assert_array_equal(off, [[1, 1, 0, 0]])
+
+    @pytest.mark.parametrize("off", ["complement", "independent", None])
+    def test_the_layer_is_the_function(self, off):
+        x = np.random.default_rng(0).random((3, 5, 4)).astype("float32")
+        encoder = OnOffPoissonEncoder(0.1, 0.9, off=off, seed=5)
+        generator = keras.random.SeedGenerator(5)
+        for _ in range(2):
+            expected = np.asarray(on_off(x, 0.1, 0.9, off, seed=generator))
+            spikes = encoder(x)
+            np.testing.assert_array_equal(spikes, expected)
+            assert spikes.shape == encoder.compute_output_shape(x.shape)
+        assert expected.shape == (3, 5, 4 if off is None else 8)
+        assert not np.array_equal(encoder(x), expected)
+
+    def test_half_precision_keeps_small_probabilities(self):
+        encoder = OnOffPoissonEncoder(off=None, seed=1, dtype="mixed_float16")
+        spikes = np.asarray(encoder(np.full((1, 2_000_000), 2.0**-12, "float32")))
+        assert spikes.dtype == np.float16
+        expected = 2_000_000 / 4096
+        assert abs(spikes.sum(dtype="float64") - expected) < 4 * np.sqrt(expected)
+
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            ({"low": 1.0}, "`low` and `high` must be finite numbers, `low` below `high`"),
+            ({"high": np.inf}, "`low` and `high` must be finite"),
+            ({"low": "dark"}, "`low` and `high` must be finite"),
+            ({"off": "both"}, "`off` must be 'complement', 'independent' or None.*'both'"),
+        ],
+    )
+    def test_errors_name_the_function_or_the_layer(self, arguments, message):
+        with pytest.raises(ValueError, match=rf"on_off\(\): {message}"):
+            on_off(np.ones((1, 1)), **arguments)
+        with pytest.raises(ValueError, match=f"OnOffPoissonEncoder 'code': {message}"):
+            OnOffPoissonEncoder(**arguments, name="code")
+
+    def test_config(self):
+        config = OnOffPoissonEncoder(0.1, 2, off=None, seed=3).get_config()
+        assert (config["low"], config["high"], config["off"], config["seed"]) == (0.1, 2.0, None, 3)
+        assert OnOffPoissonEncoder.from_config(config).get_config() == config
+
+
+class TestDelta:
+    SIGNAL = np.array([1, 2, 0, 2, 2.9]).reshape(1, 5, 1)
+
+    @pytest.mark.parametrize(
+        "padding,off_spike,expected",
+        [
+            (False, False, [1, 1, 0, 1, 0]),
+            (True, False, [0, 1, 0, 1, 0]),
+            (False, True, [1, 1, -1, 1, 0]),
+            (True, True, [0, 1, -1, 1, 0]),
+        ],
+    )
+    def test_values_of_snntorch(self, padding, off_spike, expected):
+        # The examples of spikegen.delta(b, threshold=1).
+        spikes = delta(self.SIGNAL, 1, padding, off_spike)
+        np.testing.assert_array_equal(np.ravel(spikes), expected)
+
+    def test_neurons_of_their_own(self):
+        spikes = delta(np.tile(self.SIGNAL, (2, 1, 3)), 1, off_spike="neurons")
+        off, on = np.split(np.asarray(spikes), 2, axis=-1)
+        for feature in range(3):
+            np.testing.assert_array_equal(on[1, :, feature], [1, 1, 0, 1, 0])
+            np.testing.assert_array_equal(off[1, :, feature], [0, 0, 1, 0, 0])
+
+    @given(
+        seed=st.integers(0, 1000),
+        threshold=st.floats(0.01, 2),
+        padding=st.booleans(),
+        off_spike=st.sampled_from([False, True, "neurons"]),
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_it_follows_the_definition(self, seed, threshold, padding, off_spike):
+        x = np.random.default_rng(seed).normal(size=(2, 9, 3))
+        on, off = np.zeros(x.shape), np.zeros(x.shape)
+        for sample, step, feature in np.ndindex(x.shape):
+            before = x[sample, step - 1, feature] if step else x[sample, 0, feature] * padding
+            change = x[sample, step, feature] - before
+            on[sample, step, feature] = change >= threshold
+            off[sample, step, feature] = -change >= threshold
+        expected = {False: on, True: on - off, "neurons": np.concatenate([off, on], axis=-1)}
+        spikes = delta(x, threshold, padding, off_spike)
+        np.testing.assert_array_equal(spikes, expected[off_spike])
+        layer = DeltaEncoder(threshold, padding, off_spike, dtype="float64")
+        np.testing.assert_array_equal(layer(x), expected[off_spike])
+        assert layer.compute_output_shape(x.shape) == spikes.shape
+
+    def test_half_precision_does_not_lose_small_changes(self):
+        x = (100 + 0.01 * np.arange(5)).reshape(1, 5, 1).astype("float32")
+        spikes = DeltaEncoder(0.009, padding=True, dtype="mixed_float16")(x)
+        assert spikes.dtype == "float16"
+        np.testing.assert_array_equal(np.ravel(spikes), [0, 1, 1, 1, 1])
+
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            ({"threshold": 0}, "`threshold` must be a finite number greater than 0"),
+            ({"threshold": np.nan}, "`threshold` must be"),
+            ({"off_spike": "both"}, "`off_spike` must be False, True or 'neurons'.*'both'"),
+        ],
+    )
+    def test_errors_name_the_function_or_the_layer(self, arguments, message):
+        with pytest.raises(ValueError, match=rf"delta\(\): {message}"):
+            delta(self.SIGNAL, **arguments)
+        with pytest.raises(ValueError, match=f"DeltaEncoder 'code': {message}"):
+            DeltaEncoder(**arguments, name="code")
+
+    def test_config(self):
+        config = DeltaEncoder(0.5, True, "neurons").get_config()
+        assert (config["threshold"], config["padding"]) == (0.5, True)
+        assert DeltaEncoder.from_config(config).get_config() == config
+
+
+@pytest.mark.parametrize("layer", [OnOffPoissonEncoder(seed=1), DeltaEncoder(off_spike="neurons")])
+class TestEncodersOfSignals:
+    def test_unknown_batch_and_steps_in_a_saved_model(self, layer, tmp_path):
+        network = keras.Sequential([keras.Input((None, 3)), type(layer)(**layer.get_config())])
+        assert network.output_shape == (None, None, 6)
+        network.save(tmp_path / "network.keras")
+        read = keras.models.load_model(tmp_path / "network.keras")
+        assert read(np.ones((2, 7, 3))).shape == (2, 7, 6)
+
+    def test_the_mask_is_kept(self, layer):
+        x = np.ones((2, 4, 3), "float32")
+        x[1, 2:] = 0
+        masked = layer(keras.layers.Masking()(x))
+        assert keras.src.backend.get_keras_mask(masked).numpy()[1].tolist() == [1, 1, 0, 0]
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_in_a_compiled_function(self, layer, jit_compile):
+        run = tf.function(lambda x: layer(x), jit_compile=jit_compile)
+        assert run(tf.ones((2, 4, 3))).shape == (2, 4, 6)
+
+    def test_too_few_axes(self, layer):
+        with pytest.raises(ValueError, match=r"the inputs must have shape \(batch, .*features\)"):
+            layer(np.ones(3))
+        with pytest.raises(ValueError, match=r"the inputs must have shape \(batch, .*features\)"):
+            layer.compute_output_shape((3,))
 
 
 @pytest.mark.parametrize("encoder", EACH)

@@ -61,7 +61,7 @@ def test_the_environment_goes_before_keras_json_and_matplotlib_is_not_needed(tmp
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
     code = """
 import sys
-sys.modules["matplotlib"] = None  # As if it were not installed.
+sys.modules["matplotlib"] = sys.modules["tonic"] = None  # As if they were not installed.
 import keras_spiking_rnn
 try:
     keras_spiking_rnn.plots.surrogate("rectangular")

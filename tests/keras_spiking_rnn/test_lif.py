@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from finite_differences import finite_differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -624,21 +625,6 @@ class Smooth(surrogates.Sigmoid):
             return tf.sigmoid(self.slope * x), lambda upstream: upstream * self.derivative(x)
 
         return spike(x)
-
-
-def finite_differences(loss, variable, step=1e-5):
-    """Slopes of `loss()` with respect to each element of a variable."""
-    at, slopes = variable.numpy(), []
-    for index in np.ndindex(at.shape):
-        sides = []
-        for sign in (1, -1):
-            moved = at.copy()
-            moved[index] += sign * step
-            variable.assign(moved)
-            sides.append(float(loss()))
-        slopes.append((sides[0] - sides[1]) / (2 * step))
-    variable.assign(at)
-    return np.reshape(slopes, at.shape)
 
 
 class TestGradients:

