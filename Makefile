@@ -6,13 +6,14 @@ REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup demo test test-py312 lint pictures lock clean
+.PHONY: help setup lava-dl demo test test-py312 lint pictures lock clean
 
 help:
 	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
-	@echo "make test        lint and run all tests on Python 3.10"
+	@echo "make test        lint and run all tests on Python 3.10, those with lava-dl and torch too"
 	@echo "make test-py312  run what does not need Lava on Python 3.12 with the newest Keras"
 	@echo "make setup       only the environment in .venv"
+	@echo "make lava-dl     add lava-dl with its torch to it (2.5 GB to fetch)"
 	@echo "make pictures    draw the pictures of the documentation again"
 	@echo "make lock        refresh requirements.lock from setup.cfg"
 
@@ -24,10 +25,18 @@ setup: .venv/.ready
 	$(PYTHON) -m pip install --quiet --constraint requirements.lock --editable ".[$(EXTRAS)]"
 	touch $@
 
+lava-dl: .venv/.lava-dl
+
+# The tests alone need it; PyPI's torch for Linux comes with NVIDIA's libraries and not without.
+.venv/.lava-dl: .venv/.ready
+	$(PYTHON) -m pip install --quiet --constraint requirements.lock \
+	    --editable ".[$(EXTRAS),lava-dl]"
+	touch $@
+
 demo: setup
 	$(PYTHON) examples/quickstart.py
 
-test: setup lint
+test: setup lava-dl lint
 	$(PYTHON) -m pytest
 
 lint: setup
@@ -37,7 +46,7 @@ lint: setup
 .venv312/.ready: setup.cfg pyproject.toml
 	tools/make_venv.sh 3.12 .venv312
 	.venv312/bin/python -m pip install --quiet --upgrade pip
-	.venv312/bin/python -m pip install --quiet --editable ".[viz,dev]"
+	.venv312/bin/python -m pip install --quiet --editable ".[nir,viz,dev]"
 	touch $@
 
 test-py312: .venv312/.ready

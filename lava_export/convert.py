@@ -12,19 +12,80 @@ import numpy as np
 # The class of a functional model has no public name.
 from keras.src.models.functional import Functional
 
-from keras_spiking_rnn import RLIF, DirectEncoder, PoissonEncoder, RLIFCell, TimeSum
-from lava_export import host, reference
+from keras_spiking_rnn import (
+    GatedLIFCell,
+    LIFCell,
+    LIFLSTMCell,
+    RLIFCell,
+    SpikingLSTMCell,
+    SRCCell,
+    metrics,
+)
+from keras_spiking_rnn.adaptive_lstm import AdaptiveAnalogLSTMCell, AdaptiveSpikingLSTM
+from keras_spiking_rnn.base import SpikingRNN
+from lava_export import adaptive_lstm, host, host_layers, reference
+from lava_export.host_layers import is_a
 from lava_export.network import Network, check_data, check_spikes
-from lava_export.quantize import ConversionError, RLIFDescription, quantize_layer
+from lava_export.quantize import (
+    ConversionError,
+    CurrentLIFDescription,
+    GatedLIFDescription,
+    LIFLSTMDescription,
+    RLIFDescription,
+    SpikingLSTMDescription,
+    SRCDescription,
+)
+from lava_export.quantize.base import noting, raise_first
 from lava_export.report import QuantizationReport
+from lava_export.training.gated_lif import QuantizedGatedLIFCell, QuantizedGatedLIFDescription
+from lava_export.training.layer import QuantizedCell, QuantizedRNN
+from lava_export.training.rlif import QuantizedRLIFCell, QuantizedRLIFDescription
+from lava_export.training.spiking_lstm import (
+    QuantizedSpikingLSTMCell,
+    QuantizedSpikingLSTMDescription,
+)
 
 # Losses above which a layer is warned of.
 SPIKE_LOSS = 0.10
 WEIGHT_LOSS = 0.10
+DECODED_LOSS = 0.05
+
+# The cells that have a counterpart on the chip, and what describes them.
+CELLS = {
+    RLIFCell: RLIFDescription,
+    SpikingLSTMCell: SpikingLSTMDescription,
+    LIFCell: CurrentLIFDescription,
+    GatedLIFCell: GatedLIFDescription,
+    LIFLSTMCell: LIFLSTMDescription,
+    SRCCell: SRCDescription,
+    QuantizedRLIFCell: QuantizedRLIFDescription,
+    QuantizedSpikingLSTMCell: QuantizedSpikingLSTMDescription,
+    QuantizedGatedLIFCell: QuantizedGatedLIFDescription,
+}
 
 
 class QuantizationWarning(UserWarning):
     """Integers that lose more of a layer than they should."""
+
+
+@dataclass
+class Part:
+    """A Keras layer, and what becomes of it.
+
+    Args:
+        layer: The Keras layer.
+        place: "chip"; "host"; "folded" for a layer that becomes part of the next spiking one;
+            "training" for one that does nothing at inference; empty if that is not known.
+        operations: Host operations.
+        spiking: Descriptions of spiking layers, one for each cell.
+        problems: The `ConversionError`s of the layer.
+    """
+
+    layer: keras.Layer
+    place: str = ""
+    operations: list = field(default_factory=list)
+    spiking: list = field(default_factory=list)
+    problems: list = field(default_factory=list)
 
 
 @dataclass
@@ -36,7 +97,10 @@ class Description:
         spiking: One description for each spiking layer.
         head: Host operations after the last spiking layer.
         encoder_layers, cells, head_layers: The Keras objects they were made from, in order.
+        folded: For each of `cells` the Keras layers before it whose weights became part of its own.
         sequences: Whether the last spiking layer gives all its steps, and not only the last.
+        parts: All Keras layers, in order.
+        problems: The `ConversionError`s of the model as a whole.
     """
 
     encoder: list = field(default_factory=list)
@@ -45,24 +109,62 @@ class Description:
     encoder_layers: list = field(default_factory=list)
     cells: list = field(default_factory=list)
     head_layers: list = field(default_factory=list)
+    folded: list = field(default_factory=list)
     sequences: bool = True
+    parts: list = field(default_factory=list)
+    problems: list = field(default_factory=list)
+    # Bits of the encoder's graded messages, 0 for spikes.
+    message_bits: int = 0
+    # Whether the head's output is what the model computes, and not only its largest score.
+    decodes: bool = False
+
+    def inputs(self, x):
+        """What the model's own encoder gives the first spiking layer: (batch, T, in)."""
+        for layer in self.encoder_layers:
+            x = layer(x, training=False)
+        return check_spikes(keras.ops.convert_to_numpy(x), self.spiking[0].inputs, "Encoded x")
+
+    def trace(self, layer, inputs):
+        """The outputs of a Keras layer, `spikes`, and its inside."""
+        for before in self.folded[layer]:
+            inputs = before(inputs, training=False)
+        return metrics.trace(keras.layers.RNN(self.cells[layer], return_sequences=True), inputs)
+
+    @property
+    def comparable(self):
+        """Whether the scores are those of the model: not where the encoder draws anew."""
+        return not any(hasattr(layer, "seed_generator") for layer in self.encoder_layers)
+
+    def scores(self, spikes, network):
+        """What the model's own head makes of the spikes of its last layer."""
+        scores = spikes if self.sequences else spikes[:, -1]
+        for layer in self.head_layers:
+            scores = layer(scores, training=False)
+        scores = keras.ops.convert_to_numpy(scores)
+        return scores if self.head else scores.sum(axis=1)
 
 
-def export(model, calibration, leak_groups=None):
+def export(model, calibration, leak_groups=None, last=None):
     """The integer network of a trained Keras model.
 
-    The model is a chain: optionally an encoder (`PoissonEncoder`, `DirectEncoder`, `Flatten`,
-    `Reshape`, `Rescaling`), spiking layers (`RLIF`, `RNN` over `RLIFCell`), and optionally a head
-    (`TimeSum`, `Dense`, activations). The spiking layers become integers; encoder and head stay
-    on the host, in float32.
+    The model is a chain: optionally an encoder (such as `PoissonEncoder`, `LatencyEncoder`,
+    `Rescaling`), spiking layers (`RLIF`, `SpikingLSTM`, ..., or `RNN` over their cells), `Dense`
+    layers without activation before any of them, and optionally a head (`TimeSum`, readouts,
+    `Dense`, activations). The spiking layers become integers; encoder and head stay on the host, in
+    float32. `lava_export.check` tells what of a model can be exported.
+
+    Or it is the network that `keras_spiking_rnn.adaptive_lstm.convert` gives, of deterministic
+    neurons. Its head gives the outputs in the last time window.
 
     Args:
-        model: A built `keras.Model`.
+        model: A built `keras.Model`, or an `AdaptiveSpikingLSTM`.
         calibration: A sample of what the model takes, about 256 samples. The scale of each layer
             is the one whose integers, run on these, give the fewest spikes that differ from the
             float layer, and neither wrap nor saturate.
         leak_groups: Number of distinct leaks to reduce each layer to, for neurons with one decay
             for many units as Lava's stock `LIF`. By default every unit keeps its own.
+        last: For an `AdaptiveSpikingLSTM`, seconds at the end of a time window that its outputs are
+            averaged over; by default all of it.
 
     Returns:
         A `Network`; `network.quantization` tells what each layer lost.
@@ -74,65 +176,110 @@ def export(model, calibration, leak_groups=None):
     Warns:
         QuantizationWarning: If 8 bits lose a noticeable part of a layer.
     """
-    if leak_groups is not None and (
-        isinstance(leak_groups, bool)
-        or not isinstance(leak_groups, numbers.Integral)
-        or leak_groups < 1
-    ):
-        raise ValueError(f"leak_groups must be a positive integer or None, got {leak_groups!r}.")
-    description = describe(model)
+    check_leak_groups(leak_groups)
+    description = describe(model, last)
     layers, records = [], []
     input_shape = input_shape_of(model)
     encoded = check_data(calibration, input_shape, "calibration")
+    if isinstance(model, AdaptiveSpikingLSTM):
+        description = description.calibrated(encoded)
     for operation in description.encoder:
         encoded = operation(encoded)
-    inputs = description.spiking[0].kernel.shape[0]
-    source = "calibration"
-    if description.encoder_layers:
-        source = f"What layer '{description.encoder_layers[-1].name}' makes of calibration"
-    spikes = check_spikes(encoded, inputs, source)
+    spikes = check_spikes(
+        encoded,
+        description.spiking[0].inputs,
+        source_of(description, "calibration"),
+        description.message_bits,
+    )
     exact = spikes
     for layer in description.spiking:
-        dense, lif, record, fired = quantize_layer(layer, spikes, leak_groups)
-        exact = reference.simulate_layer(dense, lif, exact).spikes
+        synapses, units, record, fired = layer.quantize(spikes, leak_groups)
+        exact = reference.simulate_layer(synapses, units, exact).spikes
         record.cumulative_mismatches = int(np.count_nonzero(exact != fired))
-        layers += [dense, lif]
+        layers += [synapses, units]
         records.append(record)
         _warn(record)
         spikes = fired
+    head = description.head
+    if layer.output_scale != 1:
+        head = [host.Rescale(layer.output_scale), *(head or [host.TimeSum()])]
     return Network(
         layers,
         description.encoder,
-        description.head,
+        head,
         [layer.name for layer in description.spiking],
         QuantizationReport(len(spikes), spikes.shape[1], records),
         input_shape,
     )
 
 
+def check_leak_groups(leak_groups):
+    """Raise ValueError unless `leak_groups` is a positive integer or None."""
+    if leak_groups is not None and (
+        isinstance(leak_groups, bool)
+        or not isinstance(leak_groups, numbers.Integral)
+        or leak_groups < 1
+    ):
+        raise ValueError(f"leak_groups must be a positive integer or None, got {leak_groups!r}.")
+
+
+def source_of(description, data):
+    """What the first spiking layer gets, in words."""
+    if not description.encoder_layers:
+        return data
+    return f"What layer '{description.encoder_layers[-1].name}' makes of {data}"
+
+
 def input_shape_of(model):
     """Shape of one sample of a model's data, with None where it is free."""
+    if isinstance(model, AdaptiveSpikingLSTM):
+        return (None, model.features)
     return tuple(model.inputs[0].shape[1:])
 
 
-def _warn(record):
+def advice(record, on_data=True):
+    """What to do about a layer that loses much; empty if it does not.
+
+    Args:
+        record: Its `LayerQuantization`.
+        on_data: Whether that is of real data, whose changed spikes count.
+    """
     if record.worst_unit_error > WEIGHT_LOSS:
-        warnings.warn(
-            f"Layer '{record.name}': 8 bits do not hold weights so far apart: those of unit "
-            f"{record.worst_unit} lose {record.worst_unit_error:.0%} (root mean square), and "
-            f"{record.spike_loss:.1%} of the layer's spikes change. Bring the units' thresholds "
-            "or weights closer together, for example with a max-norm constraint on the kernel.",
-            QuantizationWarning,
-            stacklevel=3,
+        changed = f", and {record.spike_loss:.1%} of the layer's spikes change" if on_data else ""
+        return (
+            f"8 bits do not hold weights so far apart: those of unit {record.worst_unit} lose "
+            f"{record.worst_unit_error:.0%} (root mean square){changed}. Bring the units' "
+            "thresholds or weights closer together, for example with a max-norm constraint on the "
+            "kernel."
         )
-    elif record.spike_loss > SPIKE_LOSS:
-        warnings.warn(
-            f"Layer '{record.name}': in integers {record.spike_loss:.1%} of its spikes change "
-            f"({record.mismatches} differences for {record.float_spikes} spikes on the "
-            "calibration data).",
-            QuantizationWarning,
-            stacklevel=3,
+    if record.headroom is not None and record.headroom < 0.99:
+        return (
+            f"inputs unlike the calibration data could overflow its 24-bit states: the worst case "
+            f"is {1 / record.headroom:.1f} times what they hold. Fewer or smaller weights, or "
+            "shorter sequences, leave more room."
         )
+    if record.decoded_error is not None:
+        if on_data and record.decoded_error > DECODED_LOSS:
+            made = ""
+            if record.pulses is not None:
+                floats, integers = record.pulses
+                made = f", with {integers} pulses for {floats}: they come at other steps"
+            return (
+                f"in integers its decoded outputs differ by {record.decoded_error:.1%} (root mean "
+                f"square){made}."
+            )
+    elif on_data and record.spike_loss > SPIKE_LOSS:
+        return (
+            f"in integers {record.spike_loss:.1%} of its spikes change ({record.mismatches} "
+            f"differences for {record.float_spikes} spikes on the calibration data)."
+        )
+    return ""
+
+
+def _warn(record):
+    text = advice(record)
+    if text:
+        warnings.warn(f"Layer '{record.name}': {text}", QuantizationWarning, stacklevel=3)
 
 
 IDENTITIES = (
@@ -146,79 +293,209 @@ IDENTITIES = (
 )
 
 
-def describe(model):
-    """The description of a Keras model that is a chain of layers.
+def describe(model, last=None):
+    """The description of a Keras model that is a chain of layers, or of an `AdaptiveSpikingLSTM`.
+
+    Args:
+        model: The model.
+        last: See `export`.
 
     Raises:
         ConversionError: If a layer has no counterpart on the chip; the message names it and
-            says what to use.
+            says what to use. Its attribute `also` has the further problems of the model.
     """
-    description = Description()
-    for layer in _chain(model):
-        if _is_a(layer, *IDENTITIES):
-            continue
-        if _is_recurrent(layer):
-            if description.head_layers or not description.sequences:
-                before = description.head_layers[-1] if description.head_layers else None
-                raise ConversionError(
-                    f"Layer '{layer.name}' is a spiking layer behind "
-                    + (
-                        f"'{before.name}' ({type(before).__name__}), which does not give spikes: "
-                        "connect spiking layers directly."
-                        if before
-                        else "one with return_sequences=False: set return_sequences=True there."
-                    )
-                )
-            description.sequences = layer.return_sequences
-            for name, cell in _cells(layer):
-                description.spiking.append(_describe_cell(name, cell))
-                description.cells.append(cell)
-            if not layer.return_sequences:
-                description.head.append(host.LastStep())
-        elif not description.spiking:
-            description.encoder.append(_encoder_operation(layer))
-            description.encoder_layers.append(layer)
-        else:
-            description.head.extend(_head_operations(layer))
-            description.head_layers.append(layer)
-    if not description.spiking:
-        raise ConversionError(
-            f"Model '{model.name}' has no spiking layer: nothing of it would run on the chip. "
-            "Build it with keras_spiking_rnn.RLIF."
-        )
+    if isinstance(model, AdaptiveSpikingLSTM):
+        return adaptive_lstm.describe(model, last)
+    if last is not None:
+        raise ValueError("last is for the networks of adaptive_lstm.convert only: leave it out.")
+    description = read(model)
+    raise_first(
+        description.problems + [error for part in description.parts for error in part.problems]
+    )
     return description
 
 
-def _chain(model):
-    """The layers of a model in order, with nested models unfolded."""
+def read(model):
+    """As `describe`, but notes the problems instead of raising them."""
+    description = Description()
+    parts = description.parts = [Part(layer) for layer in chain(model, description.problems)]
+    spiking = [i for i, part in enumerate(parts) if is_spiking(part.layer)]
+    if not spiking:
+        if parts:
+            description.problems.append(
+                ConversionError(
+                    f"Model '{model.name}' has no spiking layer: nothing of it would run on the "
+                    "chip. Build it with keras_spiking_rnn.RLIF."
+                )
+            )
+        return description
+    first, last = spiking[0], spiking[-1]
+    # Dense layers directly before the first spiking layer take spikes, as those between do.
+    while first > 0 and is_a(parts[first - 1].layer, *IDENTITIES, keras.layers.Dense):
+        first -= 1
+    before = []
+    for i, part in enumerate(parts):
+        with noting(part.problems):
+            if is_a(part.layer, *IDENTITIES):
+                part.place = "training"
+            elif isinstance(part.layer, keras.layers.Masking):
+                raise ConversionError(
+                    f"Layer '{part.layer.name}' (Masking) makes a mask, but the chip runs every "
+                    "step: leave it out and pad with silence, which is zeros."
+                )
+            elif i in spiking:
+                part.place = "chip"
+                _read_spiking(part, before, description)
+                before = []
+            elif i < first:
+                part.place = "host"
+                part.operations = host_layers.encoder_operations(part.layer)
+                description.encoder_layers.append(part.layer)
+                description.encoder += part.operations
+            elif i < last:
+                part.place = "folded"
+                if description.sequences:  # otherwise the next spiking layer is refused
+                    before.append(part.layer)
+                    affine(part.layer)
+            else:
+                part.place = "host"
+                part.operations = host_layers.head_operations(part.layer)
+                description.head_layers.append(part.layer)
+                description.head += part.operations
+    return description
+
+
+def _read_spiking(part, before, description):
+    """The spiking layer `part`, behind the layers `before` it whose weights are folded into it."""
+    layer = part.layer
+    if not description.sequences:
+        part.problems.append(
+            ConversionError(
+                f"Layer '{layer.name}' is a spiking layer behind one with return_sequences=False: "
+                "set return_sequences=True there."
+            )
+        )
+    for i, (name, cell) in enumerate(cells(layer, part.problems)):
+        if not cell.built:
+            continue  # which is a problem of the model
+        with noting(part.problems):
+            cls = cell_class(cell)
+            described = CELLS[cls].of(name, cell)
+            for other in reversed(before if i == 0 else []):
+                weights = affine(other)
+                if weights is None:
+                    continue
+                if issubclass(cls, QuantizedCell):
+                    raise ConversionError(
+                        f"Layer '{name}' was trained in integers, which does not go with the "
+                        f"layer '{other.name}' ({type(other).__name__}) before it: leave it out."
+                    )
+                described = described.behind(*weights)
+            if description.spiking:
+                described = described.after(description.spiking[-1])
+            graded = described.message_bits > 0
+            if graded and issubclass(cls, QuantizedCell) and "input_scale" not in cls.settings:
+                raise ConversionError(
+                    f"Layer '{name}' was trained in integers for spikes, but gets graded outputs "
+                    "from the layer before it: train that one with bits=None."
+                )
+            part.spiking.append(described)
+            description.spiking.append(described)
+            description.cells.append(cell)
+            description.folded.append(before if i == 0 else [])
+    description.sequences = getattr(layer, "return_sequences", True)
+    if not description.sequences:
+        part.operations = [host.LastStep()]
+        description.head += part.operations
+
+
+def affine(layer):
+    """Weights (in, out) and bias (out,) of a layer between spiking ones, in float64.
+
+    Returns:
+        The pair, or None for a layer that passes on what it gets, step by step.
+
+    Raises:
+        ConversionError: If the layer does anything else.
+    """
+    activation = getattr(layer, "activation", keras.activations.linear)
+    if is_a(layer, keras.layers.Dense, keras.layers.Activation) and (
+        activation is not keras.activations.linear
+    ):
+        name = getattr(activation, "__name__", type(activation).__name__)
+        raise ConversionError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) has the activation {name!r} before a "
+            "spiking layer, but the chip passes on spikes only: without it, the layer's weights "
+            "become part of those of the next layer. Or put a spiking layer in its place."
+        )
+    if is_a(layer, keras.layers.Dense):
+        if not layer.built:
+            return None  # which is a problem of the model
+        return host_layers.dense_weights(layer, np.float64)
+    if is_a(layer, keras.layers.Activation) or host_layers.keeps_steps(layer):
+        return None
+    if is_a(layer, *host_layers.OVER_TIME):
+        raise ConversionError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) between spiking layers does not give "
+            "spikes: connect spiking layers directly, and sum over time after the last one."
+        )
+    raise ConversionError(
+        f"Layer '{layer.name}' ({type(layer).__name__}) between spiking layers cannot be exported. "
+        "Supported there: Dense without activation, which becomes part of the next layer's "
+        "weights, and layers for training only. Connect spiking layers directly."
+    )
+
+
+def chain(model, problems=None):
+    """The layers of a model in order, with nested models unfolded.
+
+    Args:
+        model: The model.
+        problems: List to which each `ConversionError` is added; without one, the first is raised.
+    """
+    found = [] if problems is None else problems
+    layers = [inner for layer in _layers(model, found) for inner in _unfolded(layer, found)]
+    if problems is None:
+        raise_first(found)
+    return layers
+
+
+def _unfolded(layer, problems):
+    return chain(layer, problems) if isinstance(layer, keras.Model) else [layer]
+
+
+def _layers(model, problems):
+    """The layers of one model, in order, or in any order if that is a problem."""
     if not isinstance(model, keras.Model):
-        raise ConversionError(
-            f"Expected a Keras model, got {type(model).__name__}. "
-            "Wrap a layer: keras.Sequential([keras.Input(shape), layer])."
+        problems.append(
+            ConversionError(
+                f"Expected a Keras model, got {type(model).__name__}. "
+                "Wrap a layer: keras.Sequential([keras.Input(shape), layer])."
+            )
         )
+        return [model] if isinstance(model, keras.Layer) else []
     if not model.built:
-        raise ConversionError(
-            f"Model '{model.name}' has no weights yet: call it on data or give it a "
-            "keras.Input first."
+        problems.append(
+            ConversionError(
+                f"Model '{model.name}' has no weights yet: call it on data or give it a "
+                "keras.Input first."
+            )
         )
-    if _is_a(model, keras.Sequential):
-        layers = model.layers
-    elif _is_a(model, Functional):
-        layers = _functional_chain(model)
-    else:
-        raise ConversionError(
-            f"Model '{model.name}' is a subclass of keras.Model with a call of its own, whose "
-            "order of layers cannot be read: build it as keras.Sequential or with the functional "
-            "API."
+    elif is_a(model, Functional) and not isinstance(model, keras.Sequential):
+        with noting(problems):
+            return _functional_chain(model, problems)
+    elif not is_a(model, keras.Sequential):
+        problems.append(
+            ConversionError(
+                f"Model '{model.name}' is a subclass of keras.Model with a call of its own, whose "
+                "order of layers cannot be read: build it as keras.Sequential or with the "
+                "functional API."
+            )
         )
-    for layer in layers:
-        if isinstance(layer, keras.Model):
-            yield from _chain(layer)
-        else:
-            yield layer
+    return model.layers
 
 
-def _functional_chain(model):
+def _functional_chain(model, problems):
     """The layers of a functional model from its input to its output, if that is one chain."""
     layers = []
     tensors = model.outputs
@@ -242,175 +519,100 @@ def _functional_chain(model):
             for name, value in call.arguments.kwargs.items()
             if value is not None and name != "training"
         }
-        if "mask" in given:
-            raise ConversionError(
-                f"Layer '{operation.name}' is called with a mask, but the chip runs every step: "
-                "leave out Masking and pad with silence, which is zeros."
+        if given.pop("mask", None) is not None:
+            problems.append(
+                ConversionError(
+                    f"Layer '{operation.name}' is called with a mask, but the chip runs every "
+                    "step: leave out Masking and pad with silence, which is zeros."
+                )
             )
         if given or any(value is not None for value in call.arguments.args[1:]):
-            raise ConversionError(
-                f"Layer '{operation.name}' is called with more than its input "
-                f"({', '.join(given) or 'positional arguments'}): the exported network starts "
-                "each sample from zero and takes spikes only."
+            problems.append(
+                ConversionError(
+                    f"Layer '{operation.name}' is called with more than its input "
+                    f"({', '.join(given) or 'positional arguments'}): the exported network starts "
+                    "each sample from zero and takes spikes only."
+                )
             )
-        tensors = call.input_tensors
+        tensors = keras.tree.flatten(call.arguments.args[:1]) or call.input_tensors
         if isinstance(operation, keras.layers.InputLayer):
             return layers[::-1]
 
 
-def _is_recurrent(layer):
+def is_spiking(layer):
+    """Whether a layer has a loop over time and is no readout."""
+    return is_recurrent(layer) and not host_layers.is_readout(layer)
+
+
+def is_recurrent(layer):
+    """Whether a layer has a loop over time."""
     return isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
 
 
-def _cells(layer):
-    """Pairs of a name and an RLIF cell, for each cell of a recurrent layer."""
-    if isinstance(layer, keras.layers.Bidirectional):
-        raise ConversionError(
-            f"Layer '{layer.name}' is bidirectional: its backward half needs the end of the "
-            "sequence first, which a chip that gets one step at a time does not have. "
-            "Use a forward layer."
-        )
-    for option, reason in (
-        ("go_backwards", "the chip gets the steps in their order"),
-        ("stateful", "the exported network starts each sample from its initial state"),
-        ("return_state", "the exported network passes on spikes only"),
-    ):
-        if getattr(layer, option):
-            raise ConversionError(
-                f"Layer '{layer.name}' has {option}=True, but {reason}: set {option}=False."
-            )
-    stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
-    cells = layer.cell.cells if stacked else [layer.cell]
-    for i, cell in enumerate(cells):
-        plain = _is_a(layer, RLIF, keras.layers.RNN)
-        if not plain or not _is_a(cell, RLIFCell, methods=("call", "step", "get_initial_state")):
-            raise ConversionError(
-                f"Layer '{layer.name}' ({type(layer).__name__} over {type(cell).__name__}) has no "
-                "counterpart on the chip. What can be exported: RLIF, and keras.layers.RNN over "
-                "RLIFCell."
-            )
-        yield (f"{layer.name}/{i}" if stacked else layer.name), cell
+def cells(layer, problems=None):
+    """Pairs of a name and a cell, for each cell of a recurrent layer.
 
-
-def _is_a(thing, *classes, methods=("call",)):
-    """Whether a layer or model is of one of `classes` and does what these do.
-
-    A subclass with a `call` of its own does something else.
+    Args:
+        layer: The layer.
+        problems: List to which each `ConversionError` is added; without one, the first is raised.
     """
-    return any(
-        isinstance(thing, cls)
-        and all(getattr(type(thing), method) is getattr(cls, method) for method in methods)
-        for cls in classes
-    )
+    found = [] if problems is None else problems
+    pairs = _cells(layer, found)
+    if problems is None:
+        raise_first(found)
+    return pairs
 
 
-def _describe_cell(name, cell):
-    def vector(variable):
-        values = np.zeros(cell.units) if variable is None else np.asarray(variable, np.float64)
-        return np.broadcast_to(values, (cell.units,))
-
-    description = RLIFDescription(
-        name,
-        np.asarray(cell.kernel, np.float64),
-        vector(cell.bias),
-        vector(cell.leak),
-        vector(cell.membrane_bias),
-        vector(cell.threshold),
-        vector(cell.reset),
-    )
-    for weight in ("kernel", "bias", "leak", "membrane_bias", "threshold", "reset"):
-        values = getattr(description, weight)
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            raise ConversionError(
-                f"Layer '{name}': `{weight}` holds {values[tuple(bad[0])]} at "
-                f"{bad[0].tolist()} ({len(bad)} such values): train again with a lower learning "
-                "rate or clipped gradients."
+def _cells(layer, problems):
+    if isinstance(layer, keras.layers.Bidirectional):
+        problems.append(
+            ConversionError(
+                f"Layer '{layer.name}' is bidirectional: its backward half needs the end of the "
+                "sequence first, which a chip that gets one step at a time does not have. "
+                "Use a forward layer."
             )
-    unit = int(np.argmin(description.threshold - description.reset))
-    if description.reset[unit] >= description.threshold[unit]:
-        raise ConversionError(
-            f"Layer '{name}': unit {unit} has reset {description.reset[unit]} >= threshold "
-            f"{description.threshold[unit]}: after one spike it would fire for ever. "
-            "Set reset below threshold."
         )
-    low, high = 1 / 4096, 1.0
-    outside = np.flatnonzero((description.leak < low) | (description.leak > high))
-    if len(outside):
-        raise ConversionError(
-            f"Layer '{name}': the leak of unit {outside[0]} is {description.leak[outside[0]]:.6g} "
-            f"({len(outside)} such units), but the 12-bit decay of the chip holds [1/4096, 1]: "
-            "keep the default leak_constraint while training."
-        )
-    return description
+        return []
+    problems += host_layers.unsupported_options(layer)
+    pairs = []
+    stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
+    for i, cell in enumerate(layer.cell.cells if stacked else [layer.cell]):
+        name = f"{layer.name}/{i}" if stacked else layer.name
+        if not is_a(layer, SpikingRNN, QuantizedRNN, keras.layers.RNN) or cell_class(cell) is None:
+            names = [cls.__name__ for cls in CELLS if not issubclass(cls, QuantizedCell)]
+            problems.append(
+                ConversionError(
+                    f"Layer '{layer.name}' ({type(layer).__name__} over {type(cell).__name__}) has "
+                    "no counterpart on the chip. What can be exported: "
+                    f"{', '.join(name.removesuffix('Cell') for name in names)}, and "
+                    f"keras.layers.RNN over {', '.join(names)}."
+                    + " Export what keras_spiking_rnn.adaptive_lstm.convert makes of the model."
+                    * isinstance(cell, AdaptiveAnalogLSTMCell)
+                )
+            )
+        elif not cell.emits_spikes:
+            problems.append(
+                ConversionError(
+                    f"Layer '{name}' has output_mode={cell.output_mode!r}: its outputs are "
+                    "activations of membrane potentials, and the chip passes on spikes. Train it "
+                    "with output_mode='spike'."
+                )
+            )
+        else:
+            pairs.append((name, cell))
+    return pairs
 
 
-# What the supported layers of encoder and head are restricted to.
-LIMITS = "data_format='channels_last', no keepdims, one scale and offset"
+def cell_class(cell):
+    """The class in `CELLS` that a cell is of, or None.
 
-
-def _encoder_operation(layer):
-    if _is_a(layer, PoissonEncoder):
-        seed = layer.seed if isinstance(layer.seed, int) else 0
-        return host.PoissonEncoding(int(layer.steps), float(layer.gain), seed)
-    if _is_a(layer, DirectEncoder):
-        return host.Repeat(int(layer.steps))
-    operation = _common_operation(layer)
-    if operation is None:
-        raise ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) before the first spiking layer cannot "
-            "be exported. Supported there: PoissonEncoder, DirectEncoder, Flatten, Reshape, "
-            f"Rescaling ({LIMITS}). Put other preprocessing into your data pipeline."
-        )
-    return operation
-
-
-def _head_operations(layer):
-    if _is_a(layer, TimeSum):
-        return [host.TimeSum(bool(layer.mean))]
-    if (
-        _is_a(layer, keras.layers.GlobalAveragePooling1D)
-        and layer.data_format == "channels_last"
-        and not layer.keepdims
-    ):
-        return [host.TimeSum(mean=True)]
-    if _is_a(layer, keras.layers.Dense):
-        kernel = np.asarray(layer.kernel, np.float32)
-        bias = np.zeros(layer.units) if layer.bias is None else layer.bias
-        affine = host.Affine(kernel, np.asarray(bias, np.float32))
-        if not (np.isfinite(affine.kernel).all() and np.isfinite(affine.bias).all()):
-            raise ConversionError(f"Layer '{layer.name}' holds NaN or infinite weights.")
-        return [affine, *_activation(layer, layer.activation)]
-    if _is_a(layer, keras.layers.Activation):
-        return _activation(layer, layer.activation)
-    if _is_a(layer, keras.layers.Softmax) and layer.axis == -1:
-        return [host.Activation("softmax")]
-    operation = _common_operation(layer)
-    if operation is None:
-        raise ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) after the spiking layers cannot be "
-            "exported. Supported there: TimeSum, GlobalAveragePooling1D, Dense, Activation, "
-            f"Softmax, Flatten, Reshape, Rescaling ({LIMITS})."
-        )
-    return [operation]
-
-
-def _common_operation(layer):
-    if _is_a(layer, keras.layers.Flatten) and layer.data_format == "channels_last":
-        return host.Flatten()
-    if _is_a(layer, keras.layers.Reshape):
-        return host.Reshape(tuple(int(size) for size in layer.target_shape))
-    if _is_a(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0 == np.ndim(layer.offset):
-        return host.Rescale(float(layer.scale), float(layer.offset))
+    A subclass that does anything of its own, besides its construction, is something else.
+    """
+    constructs = {"build", "get_config", "from_config"}
+    for cls in type(cell).__mro__:
+        if cls in CELLS:
+            return cls
+        own = {name for name in vars(cls) if not name.startswith("__")} - constructs
+        if any(hasattr(base, name) for base in cls.__bases__ for name in own):
+            return None
     return None
-
-
-def _activation(layer, function):
-    name = getattr(function, "__name__", type(function).__name__)
-    own = (getattr(module, name, None) for module in (keras.activations, keras.ops))
-    if name not in host.ACTIVATIONS or function not in own:
-        raise ConversionError(
-            f"Layer '{layer.name}' has the activation {name!r}. Supported on the host: "
-            f"{', '.join(host.ACTIVATIONS)}."
-        )
-    return [] if name == "linear" else [host.Activation(name)]

@@ -6,12 +6,23 @@ Each is a frozen dataclass that is called with an array whose first axis is the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 
+class Operation:
+    """Base of the operations on the host."""
+
+    # What is lost against the Keras layer; empty if nothing is but the rounding of float32.
+    loss: ClassVar[str] = ""
+
+
+OTHER_DRAWS = "draws from another generator than Keras: the same distribution, not the same spikes"
+
+
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Operation):
     """(batch, ...) to (batch, features)."""
 
     def __call__(self, x):
@@ -20,7 +31,7 @@ class Flatten:
 
 
 @dataclass(frozen=True)
-class Reshape:
+class Reshape(Operation):
     """(batch, ...) to (batch, *shape); one size may be -1."""
 
     shape: tuple
@@ -31,7 +42,7 @@ class Reshape:
 
 
 @dataclass(frozen=True)
-class Rescale:
+class Rescale(Operation):
     """`x * scale + offset`."""
 
     scale: float
@@ -43,7 +54,7 @@ class Rescale:
 
 
 @dataclass(frozen=True)
-class PoissonEncoding:
+class PoissonEncoding(Operation):
     """Rate code: at each of `steps`, a spike with probability `clip(gain * x, 0, 1)`.
 
     Every call draws the same numbers, from `seed`. The Keras layer `PoissonEncoder` draws from
@@ -53,6 +64,8 @@ class PoissonEncoding:
     steps: int
     gain: float = 1.0
     seed: int = 0
+
+    loss: ClassVar[str] = OTHER_DRAWS
 
     def __call__(self, x):
         """Encode `x` (batch, ...) to int8 spikes (batch, steps, ...)."""
@@ -64,7 +77,78 @@ class PoissonEncoding:
 
 
 @dataclass(frozen=True)
-class Repeat:
+class OnOffPoissonEncoding(Operation):
+    """ON and OFF events: an ON spike with the probability `(x - low) / (high - low)`.
+
+    `off` is "complement", "independent" or None, as for `keras_spiking_rnn.OnOffPoissonEncoder`,
+    which draws from another generator.
+    """
+
+    low: float
+    high: float
+    off: str | None = "complement"
+    seed: int = 0
+
+    loss: ClassVar[str] = OTHER_DRAWS
+
+    def __call__(self, x):
+        """Encode `x` (batch, ..., features): the OFF neurons, then the ON neurons."""
+        generator = np.random.default_rng(self.seed)
+        probability = (np.float32(x) - np.float32(self.low)) / np.float32(self.high - self.low)
+        on = generator.random(x.shape, dtype=np.float32) < probability
+        if self.off is None:
+            return on.astype(np.int8)
+        if self.off == "complement":
+            off = ~on
+        else:
+            off = generator.random(x.shape, dtype=np.float32) < 1 - probability
+        return np.concatenate([off, on], axis=-1).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class LatencyEncoding(Operation):
+    """Latency code: at most one spike, the earlier the higher `x`; see `encoders.latency`."""
+
+    steps: int
+    tau: float
+    threshold: float
+    clip: bool = True
+
+    def __call__(self, x):
+        """Encode `x` (batch, ...) to int8 spikes (batch, steps, ...)."""
+        intensity = np.minimum(np.float32(x), 1)
+        tau, threshold = np.float32(self.tau), np.float32(self.threshold)
+        time = np.rint(np.minimum(-tau * (intensity - 1), -tau * (threshold - 1)))
+        if self.clip:
+            time = np.where(intensity < threshold, -1, time)
+        each = np.arange(self.steps, dtype=np.float32)
+        each = each.reshape(self.steps, *[1] * (x.ndim - 1))
+        return (time[:, None] == each).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class DeltaEncoding(Operation):
+    """Delta code: a spike at each step at which `x` has risen by the threshold or more.
+
+    With `off` neurons of their own spike where it has fallen by as much. With `padding` the first
+    step is compared with itself, otherwise with 0.
+    """
+
+    threshold: float
+    padding: bool = False
+    off: bool = False
+
+    def __call__(self, x):
+        """Encode `x` (batch, T, ...): the OFF neurons, if there are any, then the ON neurons."""
+        x = np.float32(x)
+        first = x[:, :1] if self.padding else np.zeros_like(x[:, :1])
+        change = x - np.concatenate([first, x[:, :-1]], axis=1)
+        on, off = (sign * change >= np.float32(self.threshold) for sign in (1, -1))
+        return (np.concatenate([off, on], axis=-1) if self.off else on).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Repeat(Operation):
     """The same input at each of `steps`."""
 
     steps: int
@@ -75,7 +159,65 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class TimeSum:
+class Quantize(Operation):
+    """Integers next to `x / scale`, from -`levels` to `levels`: graded messages.
+
+    Args:
+        scale: The number that a message of 1 stands for.
+        levels: The largest message; what is beyond is clipped.
+    """
+
+    scale: float
+    levels: int
+
+    loss: ClassVar[str] = "rounds its input to steps of its scale, and clips it"
+
+    def __call__(self, x):
+        """Apply to `x`."""
+        steps = np.rint(np.asarray(x, np.float64) / self.scale)
+        return np.clip(steps, -self.levels, self.levels).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Hold(Operation):
+    """Each step of a sequence for `steps` steps: (batch, T, ...) to (batch, steps * T, ...)."""
+
+    steps: int
+
+    def __call__(self, x):
+        """Apply to `x`."""
+        return np.repeat(x, self.steps, axis=1)
+
+
+@dataclass(frozen=True)
+class WindowMean(Operation):
+    """Mean current that spikes cause at the end of each time window.
+
+    The current through a weight of 1 is `I[t] = leak * I[t-1] + spikes[t]`.
+
+    Args:
+        window: Steps of a time window.
+        last: Steps at the end of a window that are averaged.
+        leak: What is left of the current after a step.
+    """
+
+    window: int
+    last: int
+    leak: float
+
+    def __call__(self, spikes):
+        """(batch, windows * window, units) to (batch, windows, units), float32."""
+        current = np.zeros((len(spikes), *spikes.shape[2:]))
+        means = np.zeros((len(spikes), spikes.shape[1] // self.window, *spikes.shape[2:]))
+        for t in range(means.shape[1] * self.window):
+            current = self.leak * current + spikes[:, t]
+            if t % self.window >= self.window - self.last:
+                means[:, t // self.window] += current
+        return (means / self.last).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TimeSum(Operation):
     """Spike counts, or with `mean` spikes per step: (batch, T, units) to (batch, units)."""
 
     mean: bool = False
@@ -87,7 +229,7 @@ class TimeSum:
 
 
 @dataclass(frozen=True)
-class LastStep:
+class LastStep(Operation):
     """The last step's spikes: (batch, T, units) to (batch, units)."""
 
     def __call__(self, spikes):
@@ -110,7 +252,7 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Operation):
     """One of ACTIVATIONS, by name."""
 
     name: str
@@ -121,7 +263,7 @@ class Activation:
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class Affine(Operation):
     """`x @ kernel + bias` in float32, as a Keras Dense layer."""
 
     kernel: np.ndarray
@@ -132,14 +274,46 @@ class Affine:
         return x @ self.kernel + self.bias
 
 
+@dataclass(frozen=True, eq=False)
+class LeakyIntegrators(Operation):
+    """Neurons that integrate and never fire, `v[t] = leak * v[t-1] + x[t] @ kernel + bias`.
+
+    Args:
+        kernel: (in, units).
+        bias, leak: (units,).
+        at: What is given: `v` at the "last" step, its "max" or "mean" over time, or "all" steps.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    leak: np.ndarray
+    at: str = "last"
+
+    def __call__(self, x):
+        """(batch, T, in) to (batch, units), or to (batch, T, units) for "all"."""
+        v = x.astype(np.float32) @ self.kernel + self.bias
+        for t in range(1, v.shape[1]):
+            v[:, t] += self.leak * v[:, t - 1]
+        if self.at == "all":
+            return v
+        return v[:, -1] if self.at == "last" else getattr(v, self.at)(axis=1)
+
+
 OPERATIONS = (
     Flatten,
     Reshape,
     Rescale,
     PoissonEncoding,
+    OnOffPoissonEncoding,
+    LatencyEncoding,
+    DeltaEncoding,
     Repeat,
+    Quantize,
+    Hold,
+    WindowMean,
     TimeSum,
     LastStep,
     Activation,
     Affine,
+    LeakyIntegrators,
 )

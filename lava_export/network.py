@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from numbers import Real
 
 import h5py
 import numpy as np
 
-from lava_export import files, host, reference
-from lava_export.arithmetic import RANGES
+from lava_export import files, host, reference, units
 from lava_export.progress import bar
 from lava_export.report import QuantizationReport
+from lava_export.synapses import Dense
+from lava_export.units.base import check_messages
 
 FORMAT = "lava_export.network"
 VERSION = 1
@@ -21,124 +22,6 @@ VERSION = 1
 
 class NetworkFileError(ValueError):
     """A file that does not hold an intact integer network."""
-
-
-def _integers(owner, name, value, ndims):
-    """Check a register's value and freeze it: a Python int, or a read-only int32 array."""
-    array = np.asarray(value)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(
-            f"{owner}.{name} must hold integers, got dtype {array.dtype}. "
-            "lava_export.export() turns a trained Keras model into integers."
-        )
-    if array.ndim not in ndims:
-        raise ValueError(
-            f"{owner}.{name} must have {' or '.join(map(str, ndims))} dimensions, "
-            f"got shape {array.shape}."
-        )
-    if array.size == 0:
-        raise ValueError(f"{owner}.{name} is empty (shape {array.shape}).")
-    low, high = RANGES[name]
-    if array.min() < low or array.max() > high:
-        raise ValueError(
-            f"{owner}.{name} must be in [{low}, {high}], "
-            f"got values from {array.min()} to {array.max()}."
-        )
-    if array.ndim == 0:
-        return int(array)
-    array = array.astype(np.int32)
-    array.flags.writeable = False
-    return array
-
-
-def _same(a, b):
-    """Equality of two dataclasses whose fields may be arrays."""
-    return type(a) is type(b) and all(
-        np.array_equal(value, getattr(b, name)) for name, value in vars(a).items()
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """Synapses from all inputs to all units, as Lava's `Dense`.
-
-    The weighted input of a step is `spikes @ weights.T * 2**exponent`, in units of 64 least
-    significant bits of the membrane. A matrix with both signs computes with even weights: an
-    odd weight is floored, as Lava does. One without positive weights computes with -255 for -256.
-
-    Args:
-        weights: Integers of shape `(units, in)` in [-256, 255].
-        exponent: Common power of two of all weights, in [-8, 7].
-        num_weight_bits: Bits a weight is stored in, in [1, 8].
-
-    Raises:
-        TypeError: If a value is not an integer.
-        ValueError: If a value does not fit its register, or a shape is wrong.
-    """
-
-    weights: np.ndarray
-    exponent: int = 0
-    num_weight_bits: int = 8
-
-    def __post_init__(self):
-        for name, ndims in (("weights", (2,)), ("exponent", (0,)), ("num_weight_bits", (0,))):
-            object.__setattr__(self, name, _integers("Dense", name, getattr(self, name), ndims))
-
-    __eq__ = _same
-    __hash__ = None
-
-    @property
-    def units(self):
-        """Number of units the synapses lead to."""
-        return self.weights.shape[0]
-
-    @property
-    def inputs(self):
-        """Number of input lines."""
-        return self.weights.shape[1]
-
-
-@dataclass(frozen=True, eq=False)
-class LIF:
-    """Leaky integrate-and-fire units, as Lava's `LIF` in `fixed_pt`.
-
-    At each step, with `a` the weighted input and `/ 4096` rounding toward zero::
-
-        u = u * (4095 - du) / 4096 + a * 64             wraps at 24 bits
-        v = v * (4096 - dv) / 4096 + u + bias           saturates at 24 bits
-        spike = v > vth * 64;  v = 0 where a spike was
-
-    with `bias = bias_mant * 2**bias_exp`. Each value is one integer for all units, or an array
-    with one for each.
-
-    Args:
-        du: Decay of the current, in [0, 4095]; 4095 keeps nothing of the last step.
-        dv: Decay of the membrane, in [0, 4095]; 0 is no leak.
-        vth: Threshold in [0, 131071], in units of 64 least significant bits.
-        bias_mant: Mantissa of the bias, in [-4096, 4095].
-        bias_exp: Exponent of the bias, in [0, 7].
-        u0: Current before the first step, 24 bits.
-        v0: Membrane before the first step, 24 bits.
-
-    Raises:
-        TypeError: If a value is not an integer.
-        ValueError: If a value does not fit its register, or a shape is wrong.
-    """
-
-    du: int | np.ndarray = 4095
-    dv: int | np.ndarray = 0
-    vth: int | np.ndarray = 10
-    bias_mant: int | np.ndarray = 0
-    bias_exp: int | np.ndarray = 0
-    u0: int | np.ndarray = 0
-    v0: int | np.ndarray = 0
-
-    def __post_init__(self):
-        for name in ("du", "dv", "vth", "bias_mant", "bias_exp", "u0", "v0"):
-            object.__setattr__(self, name, _integers("LIF", name, getattr(self, name), (0, 1)))
-
-    __eq__ = _same
-    __hash__ = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +36,17 @@ class Network:
         >>> spikes = network.run(input_spikes)
 
     Args:
-        layers: `Dense` and `LIF` in turn, from input to output.
+        layers: Synapses (`Dense`) and units (`LIF`, or another kind of `lava_export.units`) in
+            turn, from input to output.
         encoder: Host operations (`lava_export.host`) that turn data into spikes, in order.
         head: Host operations that turn the last layer's spikes into scores, in order.
-        names: One name for each LIF layer, for reports and errors.
+        names: One name for each layer of units, for reports and errors.
         quantization: How `export` chose the integers and what they lose, a
             `QuantizationReport`; None for a network written by hand.
         input_shape: Shape of one sample of the data, None where it is free; empty if unknown.
 
     Raises:
-        TypeError: If a layer is neither `Dense` nor `LIF`, or an operation is not of
+        TypeError: If the layers are not synapses and units in turn, or an operation is not of
             `lava_export.host`.
         ValueError: If the layers do not fit together.
     """
@@ -185,10 +69,10 @@ class Network:
                     f"encoder and head are made of the operations of lava_export.host ({names}), "
                     f"got {operation!r}."
                 )
-        names = tuple(self.names) or tuple(f"lif_{i}" for i in range(len(self.layers) // 2))
-        if len(names) != len(self.layers) // 2:
+        names = tuple(self.names) or tuple(f"layer_{i}" for i in range(len(self.pairs)))
+        if len(names) != len(self.pairs):
             raise ValueError(
-                f"There are {len(self.layers) // 2} LIF layers and {len(names)} names: "
+                f"There are {len(self.pairs)} layers of units and {len(names)} names: "
                 "give one name for each."
             )
         object.__setattr__(self, "names", names)
@@ -200,18 +84,23 @@ class Network:
 
     @property
     def pairs(self):
-        """The layers as pairs of (Dense, LIF)."""
+        """The layers as pairs of (synapses, units)."""
         return list(zip(self.layers[::2], self.layers[1::2], strict=True))
+
+    @property
+    def sizes(self):
+        """Inputs and units of each layer, as pairs."""
+        return [(synapses.inputs, synapses.units // kind.ports) for synapses, kind in self.pairs]
 
     @property
     def inputs(self):
         """Number of input lines."""
-        return self.layers[0].inputs
+        return self.sizes[0][0]
 
     @property
     def units(self):
         """Number of units of the last layer."""
-        return self.layers[-2].units
+        return self.sizes[-1][1]
 
     def run(
         self,
@@ -221,24 +110,31 @@ class Network:
         mode="stock",
         timeout=60.0,
         progress=False,
+        parts="custom",
     ):
         """The last layer's spikes for each step of each sample; every sample starts afresh.
 
         Args:
             spikes: Zeros and ones of shape `(batch, T, inputs)`, of a boolean, integer or
-                float type.
-            record: Which of "spikes", "u" and "v" to give for every layer and step as well.
+                float type; where the first synapses take graded messages, integers of as many
+                bits.
+            record: Which of "spikes" and the units' states, such as "u" and "v", to give for
+                every layer and step as well.
             backend: "reference", the NumPy simulator, or "lava", Intel's Loihi simulator.
-            mode: With "lava": "stock", one sample after the other through Lava's own `Dense`,
-                `LIF` and ring buffers, or "batched", all samples side by side through
-                processes that take a batch.
+            mode: With "lava": "stock", one sample after the other through Lava's own processes
+                (`Dense`, `LIF`, ring buffers; only units that Lava lacks are ours), or "batched",
+                all samples side by side through processes that take a batch.
             timeout: With "lava": seconds without progress after which the run is stopped.
             progress: Whether to show a progress bar.
+            parts: With mode "stock", what units that Lava lacks are made of: "custom", processes
+                of ours, or "stock", Lava's own. A network of `SpikingLSTM` only can be made of
+                stock parts.
 
         Returns:
-            int8 spikes `(batch, T, units)`. With `record`, a pair of them and a dictionary from
-            each recorded name to a list with one `(batch, T, units)` array for each LIF layer;
-            "u" and "v" are the states after the step and its reset.
+            Spikes `(batch, T, units)`, int8, or int32 where the last layer's outputs are graded.
+            With `record`, a pair of them and a dictionary from each recorded name to a list with
+            one `(batch, T, units)` array for each layer of units (None for one without such a
+            state); states are those after the step and its reset.
 
         Raises:
             TypeError: If `spikes` is not an array of numbers.
@@ -246,7 +142,7 @@ class Network:
                 unknown.
             lava_export.lava.LavaError: If a Lava run fails or makes no progress.
         """
-        simulation = self.simulate(spikes, record, backend, mode, timeout, progress)
+        simulation = self.simulate(spikes, record, backend, mode, timeout, progress, parts)
         return (simulation.spikes, simulation.states) if record else simulation.spikes
 
     def simulate(
@@ -257,15 +153,17 @@ class Network:
         mode="stock",
         timeout=60.0,
         progress=False,
+        parts="custom",
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
-        spikes = check_spikes(spikes, self.inputs)
+        spikes = check_spikes(spikes, self.inputs, message_bits=self.layers[0].message_bits)
         names = (record,) if isinstance(record, str) or not np.iterable(record) else record
         record = tuple(dict.fromkeys(names))
         for name in record:
-            if name not in reference.RECORDABLE:
+            if name not in reference.recordable(self.pairs):
                 raise ValueError(
-                    f"record={name!r}: what can be recorded is {', '.join(reference.RECORDABLE)}."
+                    f"record={name!r}: what can be recorded is "
+                    f"{', '.join(reference.recordable(self.pairs))}."
                 )
         if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout > 0:
             raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0.")
@@ -273,6 +171,8 @@ class Network:
             raise ValueError(f"backend={backend!r}: the backends are 'reference' and 'lava'.")
         if backend == "lava" and mode not in ("stock", "batched"):
             raise ValueError(f"mode={mode!r}: the modes of Lava are 'stock' and 'batched'.")
+        if parts not in ("custom", "stock"):
+            raise ValueError(f"parts={parts!r}: the parts are 'custom' and 'stock'.")
         with bar(
             f"{backend} {mode if backend == 'lava' else ''}".strip(), len(spikes), progress
         ) as advance:
@@ -280,7 +180,7 @@ class Network:
                 return reference.simulate_in_chunks(self.pairs, spikes, record, advance)
             from lava_export.lava import simulate
 
-            return simulate(self.pairs, spikes, record, mode, timeout, advance)
+            return simulate(self.pairs, spikes, record, mode, timeout, advance, parts)
 
     def encode(self, x):
         """Spikes `(batch, T, inputs)` from data, through the encoder.
@@ -330,18 +230,72 @@ class Network:
         Raises:
             OSError: If the file exists, or cannot be written.
         """
-        content = _content(self)
+        labels, content = stored(self)
         with (
             files.replacing(path, overwrite) as temporary,
             # From version 1.8 on HDF5 checks its own structure. Only text of fixed length is part
             # of it: a damaged file must not get as far as to crash the library.
             h5py.File(temporary, "w", libver=("v108", "v108")) as file,
         ):
-            file.attrs["format"] = np.bytes_(FORMAT)
-            file.attrs["version"] = VERSION
-            file.attrs["sha256"] = np.bytes_(_digest(content))
-            for key, value in content.items():
-                file[key] = np.bytes_(value) if isinstance(value, str) else value
+            for target, values in ((file.attrs, labels), (file, content)):
+                for key, value in values.items():
+                    target[key] = np.bytes_(value) if isinstance(value, str) else value
+
+    def to_netx(self, path, overwrite=False, allow_lossy=False):
+        """Write the spiking layers to lava-dl's netx format, for `lava.lib.dl.netx.hdf5.Network`.
+
+        netx has no weight exponent, biases of whole units of weight only, and starts with
+        membranes of 0. Encoder and head stay on the host and are not written.
+
+        Args:
+            path: Where to write.
+            overwrite: Whether to replace a file that is there.
+            allow_lossy: Whether to round what netx cannot hold; each loss is warned of.
+
+        Returns:
+            The network that the file holds, which `run` computes as lava-dl does: the spiking
+            layers of this one, or what is left of them after the losses.
+
+        Raises:
+            ConversionError: If netx has no counterpart for a layer, or only a lossy one and
+                `allow_lossy` is false.
+            OSError: If the file exists, or cannot be written.
+
+        Warns:
+            LossWarning: With all that is lost.
+        """
+        from lava_export import netx
+
+        return netx.to_netx(self, path, overwrite, allow_lossy)
+
+    def to_nir(self, path=None, dt=1e-3, overwrite=False, allow_lossy=False):
+        """The spiking layers as a NIR graph in floating point.
+
+        The graph's metadata hold the step and the conventions that NIR leaves open, and this whole
+        network: `lava_export.from_nir` gives it back to the bit.
+
+        Args:
+            path: Where to write the graph; None to only return it.
+            dt: Seconds of a step.
+            overwrite: Whether to replace a file that is there.
+            allow_lossy: Whether to write what other frameworks will compute differently; each
+                loss is warned of.
+
+        Returns:
+            A `nir.NIRGraph`.
+
+        Raises:
+            ConversionError: If NIR has no node for a layer, or there are losses and `allow_lossy`
+                is false.
+            ImportError: If nir is not installed.
+            OSError: If the file exists, or cannot be written.
+
+        Warns:
+            LossWarning: With all that is lost.
+        """
+        from lava_export import nir
+
+        return nir.to_nir(self, path, dt, overwrite, allow_lossy)
 
 
 def labels_of(scores):
@@ -385,12 +339,14 @@ def check_data(x, shape, what):
     return x
 
 
-def check_spikes(spikes, inputs, what="Spikes"):
+def check_spikes(spikes, inputs, what="Spikes", message_bits=0):
     """`spikes` as int8 of shape (batch, T, `inputs`); raises if they are anything else.
+
+    With `message_bits` they are graded messages, int32 of so many bits and a sign.
 
     Raises:
         TypeError: If `spikes` is not an array of numbers.
-        ValueError: If its shape is wrong, it is empty, or it is not binary.
+        ValueError: If its shape is wrong, it is empty, or it is not binary, or not of as many bits.
     """
     array = np.asarray(spikes)
     if array.dtype != bool and array.dtype.kind not in "iuf":
@@ -404,6 +360,15 @@ def check_spikes(spikes, inputs, what="Spikes"):
         )
     if array.size == 0:
         raise ValueError(f"{what} have the shape {array.shape}: there is nothing to run.")
+    if message_bits:
+        largest = (1 << message_bits) - 1
+        if not ((np.abs(array) <= largest) & (array == np.rint(array))).all():
+            raise ValueError(
+                f"{what} must be integers of {message_bits} bits, from {-largest} to {largest}, "
+                f"got values from {array.min()} to {array.max()}. `Network.encode` makes them of "
+                "data."
+            )
+        return array.astype(np.int32)
     if not ((array == 0) | (array == 1)).all():
         raise ValueError(
             f"{what} must be 0 or 1, got values from {array.min()} to {array.max()}. "
@@ -414,31 +379,36 @@ def check_spikes(spikes, inputs, what="Spikes"):
 
 def _check_chain(layers):
     if not layers or len(layers) % 2:
-        raise ValueError(f"A network is pairs of Dense and LIF layers, got {len(layers)} layers.")
-    width = None
-    for i, (dense, lif) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-        if not isinstance(dense, Dense) or not isinstance(lif, LIF):
+        raise ValueError(
+            f"A network is synapses and units in turn, such as Dense and LIF, got {len(layers)} "
+            "layers."
+        )
+    width, bits = None, 0
+    for i, (synapses, kind) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
+        if not isinstance(synapses, Dense) or not isinstance(kind, units.KINDS):
             raise TypeError(
-                "A network is Dense, LIF, Dense, LIF, ...: "
-                f"layers {2 * i} and {2 * i + 1} are {type(dense).__name__} and "
-                f"{type(lif).__name__}."
+                "A network is synapses, units, synapses, units, ..., such as Dense, LIF, Dense, "
+                f"LIF: layers {2 * i} and {2 * i + 1} are {type(synapses).__name__} and "
+                f"{type(kind).__name__}."
             )
-        if width is not None and dense.inputs != width:
-            raise ValueError(
-                f"Layer {2 * i} takes {dense.inputs} inputs, but the layer before it has "
-                f"{width} units."
-            )
-        width = dense.units
-        for field in fields(lif):
-            shape = np.shape(getattr(lif, field.name))
-            if shape not in ((), (width,)):
+        if width is not None:
+            if synapses.inputs != width:
                 raise ValueError(
-                    f"Layer {2 * i + 1}: LIF.{field.name} has the shape {shape}, but its Dense "
-                    f"leads to {width} units: give one integer, or {width}."
+                    f"Layer {2 * i} takes {synapses.inputs} inputs, but the layer before it has "
+                    f"{width} units."
                 )
+            check_messages(synapses, bits, f"Layer {2 * i}")
+        width, remainder = divmod(synapses.units, kind.ports)
+        if remainder:
+            raise ValueError(
+                f"Layer {2 * i} leads to {synapses.units} lines, but {type(kind).__name__} units "
+                f"have {kind.ports} ports each."
+            )
+        kind.check(width, f"Layer {2 * i + 1}")
+        bits = kind.output_bits
 
 
-_STORED = {cls.__name__: cls for cls in (Dense, LIF, *host.OPERATIONS)}
+_STORED = {cls.__name__: cls for cls in (Dense, *units.KINDS, *host.OPERATIONS)}
 
 
 def _content(network):
@@ -452,17 +422,37 @@ def _content(network):
     }
     for part in ("encoder", "layers", "head"):
         for i, item in enumerate(getattr(network, part)):
-            scalars = {}
-            for field in fields(item):
-                value = getattr(item, field.name)
-                if isinstance(value, np.ndarray):
-                    content[f"{part}/{i:04d}/{field.name}"] = value
-                else:
-                    scalars[field.name] = value
-            content[f"{part}/{i:04d}/scalars"] = json.dumps(
-                {"type": type(item).__name__, **scalars}, sort_keys=True
-            )
+            _store(item, f"{part}/{i:04d}", content)
     return content
+
+
+def _store(item, place, content):
+    """Put a dataclass into `content`: its arrays, its parts, and the rest as JSON."""
+    scalars = {"type": type(item).__name__}
+    for field in fields(item):
+        value = getattr(item, field.name)
+        if isinstance(value, np.ndarray):
+            content[f"{place}/{field.name}"] = value
+        elif is_dataclass(value):
+            _store(value, f"{place}/{field.name}", content)
+        else:
+            scalars[field.name] = value
+    content[f"{place}/scalars"] = json.dumps(scalars, sort_keys=True)
+
+
+def _restore(place, content):
+    """The dataclass that `_store` put there."""
+    values = json.loads(content[f"{place}/scalars"])
+    cls = _STORED[values.pop("type")]
+    for field in fields(cls):
+        key = f"{place}/{field.name}"
+        if key in content:
+            values[field.name] = content[key]
+        elif f"{key}/scalars" in content:
+            values[field.name] = _restore(key, content)
+        elif isinstance(values[field.name], list):
+            values[field.name] = tuple(values[field.name])
+    return cls(**values)
 
 
 def _digest(content):
@@ -490,34 +480,58 @@ def load(path):
         pass
     try:
         with h5py.File(path, "r") as file:
-            form, version, checksum = (
-                value.decode() if isinstance(value := file.attrs.get(key), bytes) else str(value)
-                for key in ("format", "version", "sha256")
-            )
+            attributes = {key: file.attrs.get(key) for key in ("format", "version", "sha256")}
+            labels = {
+                key: value.decode() if isinstance(value, bytes) else str(value)
+                for key, value in attributes.items()
+            }
             content = {}
-            if (form, version) == (FORMAT, str(VERSION)):
+            if (labels["format"], labels["version"]) == (FORMAT, str(VERSION)):
                 file.visititems(lambda key, item: _read(key, item, content))
-            intact = checksum == _digest(content)
+            return restored(labels, content, path)
+    except NetworkFileError:
+        raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise NetworkFileError(
             f"{path} is truncated or not an HDF5 file ({error}): export the network again."
         ) from error
-    if form != FORMAT:
-        raise NetworkFileError(f"{path} is an HDF5 file, but not one that Network.save wrote.")
-    if version != str(VERSION):
+
+
+def stored(network):
+    """What a file holds of a network: labels, and its content by name."""
+    content = _content(network)
+    labels = {"format": FORMAT, "version": VERSION, "sha256": _digest(content)}
+    return labels, content
+
+
+def restored(labels, content, where):
+    """The network of what `stored` gave.
+
+    Args:
+        labels: The labels.
+        content: The content.
+        where: What they were read from, for messages.
+
+    Raises:
+        NetworkFileError: If that is no network, was written by a newer version, or was changed
+            since it was written.
+    """
+    if labels["format"] != FORMAT:
+        raise NetworkFileError(f"{where} is an HDF5 file, but not one that Network.save wrote.")
+    if str(labels["version"]) != str(VERSION):
         raise NetworkFileError(
-            f"{path} has the format version {version}, this release reads version {VERSION}: "
-            "use the release that wrote it, or export again."
+            f"{where} has the format version {labels['version']}, this release reads version "
+            f"{VERSION}: use the release that wrote it, or export again."
         )
-    if not intact:
+    if labels["sha256"] != _digest(content):
         raise NetworkFileError(
-            f"{path} was changed after it was written: its checksum does not match."
+            f"{where} was changed after it was written: its checksum does not match."
         )
     try:
         return _network(content)
     except (KeyError, TypeError, ValueError) as error:
         raise NetworkFileError(
-            f"{path} does not hold a network ({type(error).__name__}: {error}): export it again."
+            f"{where} does not hold a network ({type(error).__name__}: {error}): export it again."
         ) from error
 
 
@@ -528,16 +542,9 @@ def _read(key, item, content):
 
 def _network(content):
     parts = {"encoder": [], "layers": [], "head": []}
-    for key in sorted(key for key in content if key.endswith("/scalars")):
-        prefix = key.removesuffix("scalars")
-        values = json.loads(content[key])
-        cls = _STORED[values.pop("type")]
-        for field in fields(cls):
-            if prefix + field.name in content:
-                values[field.name] = content[prefix + field.name]
-            elif isinstance(values[field.name], list):
-                values[field.name] = tuple(values[field.name])
-        parts[prefix.split("/")[0]].append(cls(**values))
+    for part, items in parts.items():
+        while f"{part}/{len(items):04d}/scalars" in content:
+            items.append(_restore(f"{part}/{len(items):04d}", content))
     quantization = json.loads(content["quantization"])
     return Network(
         **parts,

@@ -10,13 +10,20 @@ import keras
 import numpy as np
 
 import keras_spiking_rnn
-from keras_spiking_rnn import metrics
+from keras_spiking_rnn.base import HALF
+from lava_export import resources
 from lava_export.convert import describe, input_shape_of
-from lava_export.network import check_data, check_spikes, labels_of
-from lava_export.report import Divergence, Example, FloatStage, LavaStage, ParityReport
+from lava_export.network import check_data, labels_of
+from lava_export.quantize import ConversionError
+from lava_export.reference import recordable
+from lava_export.report import Divergence, Example, FloatStage, LavaStage, ParityReport, Trace
 
 CHUNK = 1 << 26  # values of all layers over time that a chunk of samples may have
 MODES = ("stock", "batched")
+AROUND = 10  # steps before and after the first divergence that are shown
+COMPARED = 64  # samples on which the layers are compared with the whole model
+# Of scores, relative to the largest, in float32 and in half precision.
+TOLERANCE = (1e-4, 2e-2)
 
 
 class ParityError(AssertionError):
@@ -53,6 +60,7 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
 
     Raises:
         ParityError: If Lava and the reference differ anywhere.
+        ConversionError: If the model has no counterpart on the chip, or does more than its layers.
         ValueError: If the arguments do not fit each other.
         ImportError: If a mode of Lava is asked for where Lava cannot be imported.
     """
@@ -74,18 +82,30 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
             )
     steps = network.encode(x[:1]).shape[1]
     stages = _Stages(description, network, (len(x), steps), y)
-    size = max(1, CHUNK // (steps * sum(d.inputs + d.units for d, _ in network.pairs)))
+    size = max(1, CHUNK // (steps * sum(map(sum, network.sizes))))
     for start in range(0, len(x), size):
-        chunk = _encoded(description, x[start : start + size], network.inputs)
+        part = x[start : start + size]
+        floats = description.inputs(part)
+        chunk = network.encode(part) if description.message_bits else floats
         labels = None if y is None else y[start : start + size]
         reference = network.simulate(chunk, ("spikes",), progress=progress)
-        stages.compare_float(chunk, reference, start, labels)
+        stages.activity += resources.count(network, chunk, reference.states["spikes"])
+        outputs = stages.compare_float(floats, chunk, reference, start, labels)
+        if description.comparable:
+            stages.compare_model(model, part, outputs)
         for mode in modes:
             count = len(chunk) if mode == "batched" else max(0, samples_stock - start)
             if count:
                 stages.compare_lava(
                     mode, chunk[:count], reference, labels, timeout=timeout, progress=progress
                 )
+    # One spike that the rounding of another order of operations changes is no other model.
+    if stages.float.unlike_model > 0.1 * stages.float.compared:
+        raise ConversionError(
+            f"Model '{model.name}' gives other scores than its layers, called one after the other, "
+            f"for {stages.float.unlike_model} of {stages.float.compared} samples: it does more, "
+            "and that is not exported."
+        )
     report = stages.report()
     different = [stage for stage in report.lava if not stage.equal]
     if different:
@@ -102,20 +122,13 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
 
 
 def _check_origin(description, network):
-    expected = [layer.kernel.shape[::-1] for layer in description.spiking]
-    found = [dense.weights.shape for dense, _ in network.pairs]
+    expected = [(layer.inputs, layer.units) for layer in description.spiking]
+    found = network.sizes
     if expected != found:
         raise ValueError(
-            f"The network's weights have the shapes {found}, the model's {expected}: the network "
-            "was exported from another model."
+            f"The network's layers have {found} (inputs, units), the model's {expected}: the "
+            "network was exported from another model."
         )
-
-
-def _encoded(description, x, inputs):
-    """The spikes that the model's own encoder makes of `x`."""
-    for layer in description.encoder_layers:
-        x = layer(x, training=False)
-    return check_spikes(keras.ops.convert_to_numpy(x), inputs, "Encoded x")
 
 
 class _Stages:
@@ -128,37 +141,78 @@ class _Stages:
         self.scored = y is not None
         self.float = FloatStage(
             samples=shape[0],
-            slots=[shape[0] * shape[1] * dense.units for dense, _ in network.pairs],
+            slots=[shape[0] * shape[1] * units for _, units in network.sizes],
             float_spikes=[0] * len(network.names),
             mismatches=[0] * len(network.names),
             wraps=[0] * len(network.names),
             saturations=[0] * len(network.names),
+            pulses=[None] * len(network.names),
         )
         self.correct = {"float": 0, "integer": 0}
+        self.squares = np.zeros(2)
+        nothing = [resources.LayerActivity(0, 0, 0) for _ in network.names]
+        self.activity = resources.Activity(0, shape[1], nothing)
         self.lava = {}
         self.example = None
 
-    def compare_float(self, spikes, reference, start, labels):
-        inputs, differs, fired, membranes = spikes, [], [], []
-        for i, cell in enumerate(self.description.cells):
-            layer = keras.layers.RNN(cell, return_sequences=True)
-            traced = metrics.trace(layer, inputs)
+    def compare_float(self, inputs, chunk, reference, start, labels):
+        differs, fired, insides = [], [], []
+        for i in range(len(self.description.spiking)):
+            traced = self.description.trace(i, inputs)
             inputs = traced["spikes"]
-            fired.append(inputs.astype(np.int8))
-            membranes.append(traced["membrane"])
+            fired.append(self.description.spiking[i].in_integers(inputs))
+            insides.append(traced)
             differs.append(fired[i] != reference.states["spikes"][i])
-            self.float.float_spikes[i] += int(fired[i].sum())
+            self.float.float_spikes[i] += int(np.count_nonzero(fired[i]))
             self.float.mismatches[i] += int(differs[i].sum())
+            self._count_pulses(i, fired[i], reference.states["spikes"][i])
             self.float.wraps[i] += reference.wraps[i]
             self.float.saturations[i] += reference.saturations[i]
         first = min(filter(None, map(_first, range(len(differs)), differs)), default=None)
         if first and self.float.first is None:
-            self.float.first = self._divergence(first, start, fired, membranes)
+            self.float.first = self._divergence(first, start, fired, reference, insides)
         if self.example is None or (first and self.example.first is None):
             self._keep_example(first, start, fired, reference)
+            if first:
+                self.example.trace = self._trace(first, chunk, insides)
+        if not (self.scored or self.description.decodes):
+            return inputs
+        scores = self.description.scores(inputs, self.network)
+        decoded = self.network.decode(reference.spikes)
         if self.scored:
-            self.correct["float"] += _correct(self._float_scores(inputs), labels)
-            self.correct["integer"] += _correct(self.network.decode(reference.spikes), labels)
+            self.correct["float"] += _correct(scores, labels)
+            self.correct["integer"] += _correct(decoded, labels)
+        if self.description.decodes:
+            self.squares += np.sum([(decoded - scores) ** 2, scores**2], axis=(1, 2))
+            error, size = self.squares
+            self.float.decoded_error = float(np.sqrt(error / max(size, 1e-300)))
+        return inputs
+
+    def _count_pulses(self, layer, *outputs):
+        counts = [self.description.spiking[layer].pulses(each) for each in outputs]
+        if None in counts:
+            return
+        counted = self.float.pulses[layer] or [0, 0]
+        self.float.pulses[layer] = [a + b for a, b in zip(counted, counts, strict=True)]
+
+    def compare_model(self, model, x, outputs):
+        """Whether `outputs` of the last float layer lead to the scores of the model itself."""
+        missing = COMPARED - self.float.compared
+        if missing <= 0:
+            return
+        x, outputs = x[:missing], outputs[:missing]
+        expected = keras.ops.convert_to_numpy(model(x, training=False)).astype(np.float64)
+        if not self.description.head:
+            expected = expected.sum(axis=1)
+        scores = np.asarray(self.description.scores(outputs, self.network), np.float64)
+        relative = max(
+            TOLERANCE[model.compute_dtype in HALF],
+            *(layer.jitter for layer in self.description.spiking),
+        )
+        tolerance = relative * np.abs(expected).max()
+        differs = np.abs(scores - expected) > tolerance
+        self.float.compared += len(x)
+        self.float.unlike_model += int(differs.reshape(len(x), -1).any(axis=1).sum())
 
     def compare_lava(self, mode, spikes, reference, labels, **options):
         count = len(spikes)
@@ -172,10 +226,10 @@ class _Stages:
             expected = reference.states["spikes"][i][:count]
             stage.spikes_compared += expected.size
             stage.spike_mismatches += int(np.count_nonzero(fired != expected))
-            for name in ("final_u", "final_v"):
-                expected = getattr(reference, name)[i][:count]
+            for name, state in reference.final[i].items():
+                expected = state[:count]
                 stage.states_compared += expected.size
-                stage.state_mismatches += int(np.count_nonzero(getattr(run, name)[i] != expected))
+                stage.state_mismatches += int(np.count_nonzero(run.final[i][name] != expected))
         if self.scored:
             stage.correct += _correct(self.network.decode(run.spikes), labels[:count])
 
@@ -195,29 +249,23 @@ class _Stages:
             lava=list(self.lava.values()),
             versions=_versions(),
             example=self.example,
+            resources=resources.estimate(self.network, self.activity),
         )
 
-    def _float_scores(self, spikes):
-        scores = spikes if self.description.sequences else spikes[:, -1]
-        for layer in self.description.head_layers:
-            scores = layer(scores, training=False)
-        scores = keras.ops.convert_to_numpy(scores)
-        return scores if self.description.head else scores.sum(axis=1)
-
-    def _divergence(self, first, start, fired, membranes):
+    def _divergence(self, first, start, fired, reference, insides):
         sample, step, layer, unit = first
         spec = self.description.spiking[layer]
-        membrane = float(membranes[layer][sample, step, unit])
-        threshold = float(spec.threshold[unit])
+        membrane, threshold, margin = spec.closeness(insides[layer], (sample, step, unit))
         return Divergence(
             sample=start + sample,
             step=step,
             layer=spec.name,
             unit=unit,
             keras_spike=int(fired[layer][sample, step, unit]),
+            integer_spike=int(reference.states["spikes"][layer][sample, step, unit]),
             membrane=membrane,
             threshold=threshold,
-            margin=(membrane - threshold) / float(threshold - spec.reset[unit]),
+            margin=margin,
         )
 
     def _keep_example(self, first, start, fired, reference):
@@ -227,6 +275,29 @@ class _Stages:
             first=first and (first[2], first[1], first[3]),
             keras=[layer[sample] for layer in fired],
             integer=[layer[sample] for layer in reference.states["spikes"]],
+        )
+
+    def _trace(self, first, chunk, insides):
+        """The membranes around the first divergence, or None where there are none."""
+        sample, step, layer, unit = first
+        if self.network.quantization is None:
+            return None
+        spec, (_, units) = self.description.spiking[layer], self.network.pairs[layer]
+        everything = recordable(self.network.pairs)
+        states = self.network.simulate(chunk[sample : sample + 1], everything).states
+        inside = {
+            name: values[layer][0] for name, values in states.items() if values[layer] is not None
+        }
+        membrane = spec.dequantized(units, inside, self.network.quantization.layers[layer])
+        if membrane is None:
+            return None
+        begin, end = max(0, step - AROUND), min(step + AROUND + 1, len(membrane))
+        floats = [spec.closeness(insides[layer], (sample, t, unit))[:2] for t in range(begin, end)]
+        return Trace(
+            begin,
+            [value for value, _ in floats],
+            membrane[begin:end, unit].tolist(),
+            floats[step - begin][1],
         )
 
 

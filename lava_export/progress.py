@@ -3,11 +3,12 @@
 from contextlib import contextmanager
 
 from rich import progress as rich
+from rich.console import Console
 
 
 @contextmanager
 def bar(label, total, show):
-    """A function to call with the number of samples done; draws a bar if `show`."""
+    """A function to call with the number of samples done; draws a bar on stderr if `show`."""
     if not show:
         yield lambda samples: None
         return
@@ -17,6 +18,6 @@ def bar(label, total, show):
         rich.MofNCompleteColumn(),
         rich.TimeElapsedColumn(),
     )
-    with rich.Progress(*columns) as display:
+    with rich.Progress(*columns, console=Console(stderr=True)) as display:
         task = display.add_task(label, total=total)
         yield lambda samples: display.advance(task, samples)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
-import string
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from lava_export import files
 
+if TYPE_CHECKING:
+    from lava_export.resources import Resources
+
 HARDWARE = "CPU simulator, not hardware."
 
 
 def render(*tables):
     """Rich tables and sentences as plain text."""
-    console = Console(file=io.StringIO(), width=110, color_system=None)
+    console = Console(file=io.StringIO(), width=120, color_system=None, markup=False, emoji=False)
     for table in tables:
         console.print(table)
     return console.file.getvalue().rstrip()
@@ -31,36 +32,49 @@ class LayerQuantization:
 
     Args:
         name, inputs, units: The layer.
-        scale: `S`, the threshold in units of weight.
         exponent: The weight exponent.
         weight_error: Root mean square of the weights' error, rounded or clipped, relative to the
             weights.
         worst_unit, worst_unit_error: The unit that loses most to rounding, and how much.
         clipped_weights: Number of weights beyond 8 bits, held at the limit.
-        leak_error: Largest change of a leak.
         wraps, saturations: Currents that wrapped and membranes that hit the limit.
         slots: Number of steps times units times samples.
         float_spikes: Spikes of the float layer in them.
         mismatches: Slots in which the integer layer differs, given the float layer's input.
         cumulative_mismatches: The same, with the integer layers before it as well.
+        scale: `S`, the threshold in units of weight, where all units have one.
+        leak_error: Largest change of a leak, where there are leaks.
+        decoded_error: Where outputs stand for numbers that they are decoded to, the root mean
+            square difference of these, relative to them; of graded outputs, that of their sums over
+            the steps. Outputs may then come a step earlier or later without harm.
+        headroom: What the states hold, relative to the worst case that inputs as large as those of
+            the calibration data could bring; below 1 some could overflow. None if it is not known.
+        pulses: Where outputs are pulses of several steps, their number in float and in integers.
+        activity: Likewise, the part of all steps and units in which the output is above 0.
+        settings: What was chosen, and the layer's integers follow from: numbers, or lists of them.
     """
 
     name: str
     inputs: int
     units: int
-    scale: int
     exponent: int
     weight_error: float
     worst_unit: int
     worst_unit_error: float
     clipped_weights: int
-    leak_error: float
     wraps: int
     saturations: int
     slots: int
     float_spikes: int
     mismatches: int
     cumulative_mismatches: int = 0
+    scale: int | None = None
+    leak_error: float | None = None
+    decoded_error: float | None = None
+    headroom: float | None = None
+    pulses: list | None = None
+    activity: list | None = None
+    settings: dict = field(default_factory=dict)
 
     @property
     def spike_loss(self):
@@ -109,12 +123,15 @@ class QuantizationReport:
             "with layers before",
         ):
             table.add_column(heading, justify="right")
-        for layer in self.layers:
+        decoded = [layer.decoded_error for layer in self.layers]
+        if any(error is not None for error in decoded):
+            table.add_column("decoded error", justify="right")
+        for layer, error in zip(self.layers, decoded, strict=True):
             spikes = max(layer.float_spikes, 1)
             table.add_row(
                 layer.name,
                 f"{layer.inputs}x{layer.units}",
-                str(layer.scale),
+                "" if layer.scale is None else str(layer.scale),
                 str(layer.exponent),
                 f"{layer.weight_error:.2%}",
                 str(layer.clipped_weights),
@@ -122,6 +139,7 @@ class QuantizationReport:
                 str(layer.saturations),
                 f"{layer.spike_loss:.2%}",
                 f"{layer.cumulative_mismatches / spikes:.2%}",
+                *([] if error is None else [f"{error:.2%}"]),
             )
         return table
 
@@ -135,10 +153,12 @@ class Divergence:
 
     Args:
         sample, step, layer, unit: Where; the first by sample, then step, then layer.
-        keras_spike: 1 if Keras fired there, 0 if the integers did.
+        keras_spike: Keras' output there: 1 or 0, or a graded one in integers.
+        integer_spike: That of the integers.
         membrane: Keras' membrane before the reset.
         threshold: The unit's threshold.
-        margin: `(membrane - threshold) / (threshold - reset)`: near 0, a close call.
+        margin: `membrane - threshold`, relative to the scale of the potential (threshold - reset
+            for RLIF): near 0, a close call.
     """
 
     sample: int
@@ -146,26 +166,53 @@ class Divergence:
     layer: str
     unit: int
     keras_spike: int
+    integer_spike: int
     membrane: float
     threshold: float
     margin: float
 
     def __str__(self):
-        who = (
-            "Keras fires, the integers do not"
-            if self.keras_spike
-            else ("the integers fire, Keras does not")
-        )
+        if {self.keras_spike, self.integer_spike} <= {0, 1}:
+            who = (
+                "Keras fires, the integers do not"
+                if self.keras_spike
+                else ("the integers fire, Keras does not")
+            )
+        else:
+            who = f"Keras gives {self.keras_spike}, the integers {self.integer_spike}"
         return (
             f"sample {self.sample}, step {self.step}, layer '{self.layer}', unit {self.unit}: "
             f"{who}; Keras' membrane is {self.membrane:.6g} at a threshold of "
-            f"{self.threshold:.6g} (margin {self.margin:+.2%} of threshold - reset)"
+            f"{self.threshold:.6g} (margin {self.margin:+.2%})"
         )
 
 
 @dataclass
+class Trace:
+    """The membrane of one unit around a step, before its reset, in Keras' scale.
+
+    Args:
+        first: Number of the first of the steps.
+        keras, integer: The membranes, one number a step.
+        threshold: The unit's threshold.
+    """
+
+    first: int
+    keras: list
+    integer: list
+    threshold: float
+
+
+@dataclass
 class FloatStage:
-    """Keras in floating point against the integer reference; each list has a number a layer."""
+    """Keras in floating point against the integer reference; each list has a number a layer.
+
+    Where the head decodes what the network computes, `decoded_error` is the root mean square
+    difference of both, relative to it. `unlike_model` is the number of `compared` samples whose
+    scores, computed layer by layer, are not those of the model as a whole; `compared` is 0 where
+    its encoder draws anew at each call. `pulses` has for each layer whose outputs are pulses of
+    several steps their numbers in Keras and in integers, otherwise None.
+    """
 
     samples: int
     slots: list
@@ -173,9 +220,13 @@ class FloatStage:
     mismatches: list
     wraps: list
     saturations: list
+    pulses: list
     float_accuracy: float | None = None
     integer_accuracy: float | None = None
+    decoded_error: float | None = None
     first: Divergence | None = None
+    compared: int = 0
+    unlike_model: int = 0
 
 
 @dataclass
@@ -200,12 +251,16 @@ class LavaStage:
 
 @dataclass
 class Example:
-    """One sample's spikes, each (T, units), to be drawn; `first` is (layer, step, unit) or None."""
+    """One sample's spikes, each (T, units), to be drawn; `first` is (layer, step, unit) or None.
+
+    `trace` is the membrane of the unit where they diverge first; None for one without a membrane.
+    """
 
     sample: int
     first: tuple | None
     keras: list
     integer: list
+    trace: Trace | None = None
 
 
 @dataclass
@@ -220,6 +275,7 @@ class ParityReport:
         lava: The integers against Lava, one `LavaStage` for each mode.
         versions: Of the packages that took part.
         example: The sample that is drawn: the first that diverges, or the first.
+        resources: What the integer network needs and did, as `lava_export.resources`.
     """
 
     network: str
@@ -230,12 +286,19 @@ class ParityReport:
     lava: list
     versions: dict
     example: Example
+    resources: Resources
 
     def to_dict(self):
         """Plain dictionaries, lists and numbers; without the example's spikes."""
         values = asdict(self)
         del values["example"]
-        return {"hardware": HARDWARE, **values}
+        trace = self.example.trace and asdict(self.example.trace)
+        return {
+            "hardware": HARDWARE,
+            **values,
+            "trace": trace,
+            "resources": self.resources.to_dict(),
+        }
 
     def to_json(self, path, overwrite=False):
         """Write `to_dict()` to a JSON file.
@@ -252,72 +315,15 @@ class ParityReport:
             OSError: If the file exists and `overwrite` is false, or it cannot be written.
             ImportError: If Matplotlib is missing.
         """
-        picture = io.BytesIO()
-        self.figure().savefig(picture, format="png", dpi=110)
-        page = PAGE.substitute(
-            verdict=html.escape(self.verdict()),
-            tables="\n".join(_html_table(table) for table in self._tables()),
-            divergence=html.escape(self._divergence_line()),
-            picture=base64.b64encode(picture.getvalue()).decode(),
-            caption=html.escape(self._caption()),
-            provenance=html.escape(self._provenance()),
-        )
-        files.write_text(path, page, overwrite)
+        from lava_export import page
+
+        files.write_text(path, page.page(self), overwrite)
 
     def figure(self):
         """A Matplotlib figure: the example's spikes in Keras and in integers, layer by layer."""
-        try:
-            from matplotlib.colors import ListedColormap
-        except ImportError as error:
-            raise ImportError(
-                "Pictures need Matplotlib: pip install keras-spiking-rnn[viz]"
-            ) from error
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Patch
-        from matplotlib.ticker import MaxNLocator
+        from lava_export import page
 
-        colors = ListedColormap(["#ffffff", "#1c2733", "#d1495b"])  # silent, both, one of the two
-        figure = Figure(figsize=(10, 0.7 + 3 * len(self.layers)), layout="constrained")
-        axes = figure.subplots(len(self.layers), 2, squeeze=False, sharex=True, sharey="row")
-        for i, name in enumerate(self.layers):
-            one, other = self.example.keras[i], self.example.integer[i]
-            for ax, kind, spikes in zip(axes[i], ("Keras", "integers"), (one, other), strict=True):
-                ax.imshow(
-                    (spikes + spikes * (one != other)).T,
-                    cmap=colors,
-                    vmin=0,
-                    vmax=2,
-                    aspect="auto",
-                    origin="lower",
-                    interpolation="nearest",
-                )
-                ax.set_title(f"{name}: {kind}")
-                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-                ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-                if self.example.first and self.example.first[0] == i:
-                    _, step, unit = self.example.first
-                    ax.annotate(
-                        "first divergence",
-                        (step, unit),
-                        xytext=(18, 20 if unit < spikes.shape[1] / 2 else -30),
-                        textcoords="offset points",
-                        color="#d1495b",
-                        arrowprops={"arrowstyle": "->", "color": "#d1495b"},
-                        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "#d1495b"},
-                    )
-            axes[i][0].set_ylabel("unit")
-        for ax in axes[-1]:
-            ax.set_xlabel("step")
-        figure.legend(
-            handles=[
-                Patch(color=colors(1), label="spike in both"),
-                Patch(color=colors(2), label="spike in this one only"),
-            ],
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-        )
-        return figure
+        return page.rasters(self)
 
     def verdict(self):
         """One sentence: whether Lava ran the integers spike for spike."""
@@ -332,9 +338,17 @@ class ParityReport:
         return "LAVA DIFFERS FROM THE INTEGER REFERENCE."
 
     def __str__(self):
-        return render(*self._tables(), self._divergence_line(), self.verdict(), self._provenance())
+        return render(
+            *self.tables(),
+            *self.resources.tables()[2:],
+            self.resources.summary()[0],
+            self.divergence_line(),
+            self.verdict(),
+            self.provenance(),
+        )
 
-    def _tables(self):
+    def tables(self):
+        """Rich tables of the stages."""
         stage = self.float_stage
         floats = Table(title=f"1. Keras float against integers, {stage.samples:,} samples")
         for heading in (
@@ -365,6 +379,20 @@ class ParityReport:
                 str(saturations),
             )
         tables = [floats]
+        if any(stage.pulses):
+            counts = Table(title="Pulses of several steps, float against integers")
+            counts.add_column("layer")
+            for heading in ("Keras", "integers"):
+                counts.add_column(heading, justify="right")
+            for name, pulses in zip(self.layers, stage.pulses, strict=True):
+                if pulses is not None:
+                    counts.add_row(name, *(f"{count:,}" for count in pulses))
+            tables.append(counts)
+        if stage.decoded_error is not None:
+            decoded = Table(title="Decoded outputs, float against integers")
+            decoded.add_column("root mean square difference", justify="right")
+            decoded.add_row(f"{stage.decoded_error:.2%}")
+            tables.append(decoded)
         if stage.float_accuracy is not None:
             accuracy = Table(title="Accuracy")
             accuracy.add_column("Keras float", justify="right")
@@ -400,57 +428,21 @@ class ParityReport:
             tables.append(lava)
         return tables
 
-    def _divergence_line(self):
+    def divergence_line(self):
+        """A sentence: where Keras and the integers first diverge."""
         first = self.float_stage.first
         if first is None:
             return "Keras and the integers agree on every spike."
         return f"First divergence of Keras and the integers: {first}."
 
-    def _caption(self):
+    def caption(self):
+        """What the rasters show."""
         return (
             f"Spikes of sample {self.example.sample}, in Keras and in the integers. "
             "Red: in one and not in the other."
         )
 
-    def _provenance(self):
+    def provenance(self):
+        """What ran, and which network."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return f"{HARDWARE} Network {self.network[:16]}. {versions}."
-
-
-def _html_table(table):
-    """A rich table as HTML."""
-    headings = "".join(f"<th>{html.escape(str(column.header))}</th>" for column in table.columns)
-    cells = zip(*(column.cells for column in table.columns), strict=True)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in cells
-    )
-    return f"<h2>{html.escape(str(table.title))}</h2><table><tr>{headings}</tr>{rows}</table>"
-
-
-PAGE = string.Template("""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Parity report</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
-       color: #1c2733; background: #fff; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #d4dae0; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-.verdict { padding: .8rem 1rem; background: #eef4f8; border-left: 4px solid #2a6f97; }
-img { max-width: 100%; } .provenance { color: #5b6770; font-size: .9rem; margin-top: 2rem; }
-</style>
-<h1>Parity report</h1>
-<p class="verdict">$verdict</p>
-$tables
-<h2>Where Keras and the integers first diverge</h2>
-<p>$divergence</p>
-<img alt="Raster plots of one sample's spikes, in Keras and in integers"
-     src="data:image/png;base64,$picture">
-<p>$caption</p>
-<p class="provenance">$provenance</p>
-</html>
-""")

@@ -10,6 +10,8 @@ import pytest
 
 import lava_export
 
+pytestmark = pytest.mark.xdist_group("quickstart")  # one run for all
+
 ROOT = Path(__file__).parents[1]
 
 

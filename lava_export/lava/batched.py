@@ -2,11 +2,32 @@
 
 import numpy as np
 
+from lava_export.lava.processes.adaptive_lstm.process import AdaptiveLSTMUnits
+from lava_export.lava.processes.adaptive_neurons.process import AdaptiveNeuronsUnits
+from lava_export.lava.processes.current_lif.process import CurrentLIFUnits
 from lava_export.lava.processes.dense.process import BatchDense
+from lava_export.lava.processes.gated_lif.process import GatedLIFUnits
 from lava_export.lava.processes.lif.process import BatchLIF
+from lava_export.lava.processes.lif_lstm.process import LIFLSTMUnits
 from lava_export.lava.processes.sink.process import SharedSink
 from lava_export.lava.processes.source.process import SharedSource
+from lava_export.lava.processes.spiking_lstm.process import SpikingLSTMUnits
+from lava_export.lava.processes.src.process import SRCUnits
 from lava_export.lava.shared import shared_array
+
+PROCESSES = {
+    process.kind: process
+    for process in (
+        AdaptiveLSTMUnits,
+        AdaptiveNeuronsUnits,
+        BatchLIF,
+        SpikingLSTMUnits,
+        CurrentLIFUnits,
+        GatedLIFUnits,
+        LIFLSTMUnits,
+        SRCUnits,
+    )
+}
 
 BATCH_BYTES = 1 << 27  # of all that grows with the number of samples at once
 MAX_BATCH = 256
@@ -15,14 +36,16 @@ MAX_ROUNDS = 1 << 20  # Lava counts the steps of a run in 32 bits
 
 def runtimes(samples, steps, pairs, record):
     """How many samples a runtime takes at once, and in how many rounds."""
-    per_step = pairs[0][0].inputs
+    per_step = 4 * pairs[0][0].inputs
     per_sample = BatchedNetwork.channel_size * per_step
-    for index, (dense, _) in enumerate(pairs):
+    for index, (synapses, units) in enumerate(pairs):
+        count = synapses.units // units.ports
         if "spikes" in record or index == len(pairs) - 1:
-            per_step += dense.units
-        per_step += 4 * dense.units * len({"u", "v"} & set(record))
-        # Channels of int32 and int8, and some ten int64 temporaries of a step.
-        per_sample += (5 * BatchedNetwork.channel_size + 100) * dense.units
+            per_step += 4 * count
+        per_step += 4 * count * len(set(units.states) & set(record))
+        # Channels of int32, and some ten int64 temporaries of a step.
+        per_sample += 4 * BatchedNetwork.channel_size * (synapses.units + count)
+        per_sample += 100 * synapses.units
     largest = min(MAX_BATCH, max(1, BATCH_BYTES // (per_sample + steps * per_step)))
     rounds = -(-samples // largest)
     return -(-samples // rounds), min(rounds, MAX_ROUNDS)
@@ -32,8 +55,8 @@ class BatchedNetwork:
     """The processes of one runtime.
 
     Args:
-        pairs: (Dense, LIF) layers.
-        spikes: int8 (samples, T, in), all samples of this runtime.
+        pairs: (synapses, units) layers.
+        spikes: (samples, T, in), all samples of this runtime.
         record: Names of what is kept over time.
         batch: Samples at once.
     """
@@ -45,15 +68,15 @@ class BatchedNetwork:
         _, steps, inputs = spikes.shape
         self.spikes = spikes
         self.batch = batch
-        self.input = shared_array((steps, batch, inputs), np.int8)
+        self.input = shared_array((steps, batch, inputs), spikes.dtype)
         self.entry = source = SharedSource(data=self.input, name="source")
         self.layers = []
         previous = source.s_out
-        for index, (dense, lif) in enumerate(pairs):
+        for index, (synapses, units) in enumerate(pairs):
             with_sink = "spikes" in record or index == len(pairs) - 1
-            layer = BatchedLayer(index, dense, lif, previous, batch, steps, record, with_sink)
+            layer = BatchedLayer(index, synapses, units, previous, batch, steps, record, with_sink)
             self.layers.append(layer)
-            previous = layer.lif.s_out
+            previous = layer.units.s_out
 
     def load(self, round_):
         """Give the source the samples of a round; those that lack at the end are silent."""
@@ -63,55 +86,64 @@ class BatchedNetwork:
 
 
 class BatchedLayer:
-    """A BatchDense, a BatchLIF, and a sink if the spikes are wanted."""
+    """Synapses, units, recurrent synapses if there are any, and a sink if outputs are wanted."""
 
-    def __init__(self, index, dense, lif, previous, batch, steps, record, with_sink):
+    def __init__(self, index, synapses, units, previous, batch, steps, record, with_sink):
         self.delay = index + 1
-        self.u, self.v = (
-            shared_array((steps if name in record else 1, batch, dense.units), np.int32)
-            for name in ("u", "v")
-        )
-        self.recorded = [name for name in ("u", "v") if name in record]
-        synapses = BatchDense(
-            weights=dense.weights,
-            weight_exp=dense.exponent,
-            num_weight_bits=dense.num_weight_bits,
-            batch=batch,
-            name=f"dense {index}",
-        )
-        self.lif = BatchLIF(
-            shape=(batch, dense.units),
+        shape = (batch, synapses.units // units.ports)
+        self.traces = {
+            name: shared_array((steps if name in record else 1, *shape), np.int32)
+            for name in units.states
+        }
+        self.recorded = [name for name in units.states if name in record]
+        self.units = PROCESSES[type(units)](
+            units=units,
+            shape=shape,
             period=steps,
             delay=self.delay,
-            u_trace=self.u,
-            v_trace=self.v,
-            name=f"lif {index}",
-            **vars(lif),
+            traces=self.traces,
+            name=f"{type(units).__name__} {index}",
         )
-        previous.connect(synapses.s_in)
-        synapses.a_out.connect(self.lif.a_in)
+        feedforward = batch_dense(synapses, batch, f"dense {index}")
+        previous.connect(feedforward.s_in)
+        feedforward.a_out.connect(self.units.a_in)
+        if units.recurrent is not None:
+            feedback = batch_dense(units.recurrent, batch, f"recurrent dense {index}")
+            self.units.feedback().connect(feedback.s_in)
+            feedback.a_out.connect(self.units.r_in)
         self.spikes = None
         if with_sink:
-            self.spikes = shared_array((steps, batch, dense.units), np.int8)
+            self.spikes = shared_array((steps, *shape), units.output_dtype)
             sink = SharedSink(data=self.spikes, name=f"sink {index}")
-            self.lif.s_out.connect(sink.a_in)
+            self.units.s_out.connect(sink.a_in)
 
     def begin(self):
-        """The LIF starts every round by itself."""
+        """The units start every round by themselves."""
 
     def finish(self):
         """What the layer gave for the round that has just ended, by name; (batch, ...) each."""
-        traces = {name: self._unroll(getattr(self, name)) for name in self.recorded}
-        if self.spikes is not None:
-            traces["spikes"] = self._unroll(self.spikes)
         # The last step of the round is the one before the first of the next.
         last = self.delay - 1
         return {
-            "final_u": self.u[last % len(self.u)],
-            "final_v": self.v[last % len(self.v)],
-            **traces,
+            "final": {name: trace[last % len(trace)] for name, trace in self.traces.items()},
+            "states": {
+                **{name: self._unroll(self.traces[name]) for name in self.recorded},
+                **({} if self.spikes is None else {"spikes": self._unroll(self.spikes)}),
+            },
         }
 
     def _unroll(self, ring):
         """(batch, T, units), where step 0 was written at the Lava step `delay + 1`."""
         return np.roll(ring, -self.delay, axis=0).transpose(1, 0, 2)
+
+
+def batch_dense(synapses, batch, name):
+    """The process of `Dense` synapses."""
+    return BatchDense(
+        weights=synapses.weights,
+        weight_exp=synapses.exponent,
+        num_weight_bits=synapses.num_weight_bits,
+        message_bits=synapses.message_bits,
+        batch=batch,
+        name=name,
+    )

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from lava_export.lava import batched, stock
+from lava_export.lava import batched, stock, stock_lstm
 from lava_export.lava.session import LavaSession
 from lava_export.reference import Simulation
+from lava_export.units import LIF, SpikingLSTM
 
 MODES = {
     "stock": (stock.runtimes, stock.StockNetwork),
@@ -12,25 +13,45 @@ MODES = {
 }
 
 
-def simulate(pairs, spikes, record=(), mode="stock", timeout=60.0, advance=lambda samples: None):
-    """Run `pairs` of (Dense, LIF) layers on Lava; the same integers as `reference.simulate`.
+def simulate(
+    pairs,
+    spikes,
+    record=(),
+    mode="stock",
+    timeout=60.0,
+    advance=lambda samples: None,
+    parts="custom",
+):
+    """Run `pairs` of (synapses, units) on Lava; the same integers as `reference.simulate`.
 
     Args:
-        pairs: List of (`lava_export.Dense`, `lava_export.LIF`).
-        spikes: int8 0/1 of shape (batch, T, in).
-        record: Names of "spikes", "u" and "v" to keep of every layer over time. In stock mode,
-            u and v cost some 20 microseconds a number: Lava reads them one by one.
-        mode: "stock", Lava's own processes, one sample after the other; or "batched", our
-            processes around Lava's membrane arithmetic, many samples at once.
+        pairs: List of (`lava_export.Dense`, units of `lava_export.units`).
+        spikes: Inputs of shape (batch, T, in).
+        record: "spikes", and names of states, to keep of every layer over time. In stock mode,
+            u and v of LIF cost some 20 microseconds a number: Lava reads them one by one.
+        mode: "stock", Lava's own processes, one sample after the other, and ours only for units
+            that Lava lacks; or "batched", our processes, many samples at once.
         timeout: Seconds without progress after which the run is killed.
         advance: Called with the number of samples that have just been completed.
+        parts: With mode "stock", what units that Lava lacks are made of: "custom", our processes,
+            or "stock", Lava's own, which a network of spiking LSTMs only can be made of.
 
     Returns:
         A `lava_export.reference.Simulation`; its wraps and saturations are None.
 
     Raises:
+        ValueError: If the network cannot be made of stock parts.
         LavaError: If a Lava process raises, dies or makes no progress.
     """
+    kinds = {type(kind) for _, kind in pairs}
+    if parts == "stock" and kinds != {LIF}:
+        if mode != "stock" or kinds != {SpikingLSTM}:
+            raise ValueError(
+                "parts='stock' runs networks of LIF only, or of SpikingLSTM only, in mode 'stock'; "
+                f"this one has {', '.join(sorted(kind.__name__ for kind in kinds))}, in mode "
+                f"{mode!r}."
+            )
+        return stock_lstm.simulate(pairs, spikes, record, timeout, advance)
     runtimes, network = MODES[mode]
     samples, steps, _ = spikes.shape
     batch, rounds = runtimes(samples, steps, pairs, record)
@@ -46,29 +67,34 @@ def simulate(pairs, spikes, record=(), mode="stock", timeout=60.0, advance=lambd
 
 def _empty(pairs, samples, steps, record):
     """The `Simulation` that the runtimes fill."""
-    sizes = [dense.units for dense, _ in pairs]
-    states = {
-        name: [
-            np.empty((samples, steps, units), np.int8 if name == "spikes" else np.int32)
-            for units in sizes
-        ]
-        for name in record
-    }
+    sizes = [synapses.units // units.ports for synapses, units in pairs]
+    states = {}
+    for name in record:
+        states[name] = [None] * len(pairs)
+        for index, (_, units) in enumerate(pairs):
+            if name == "spikes" or name in units.states:
+                dtype = units.output_dtype if name == "spikes" else np.int32
+                states[name][index] = np.empty((samples, steps, sizes[index]), dtype)
     if "spikes" in record:
         spikes = states["spikes"][-1]
     else:
-        spikes = np.empty((samples, steps, sizes[-1]), np.int8)
-    final_u, final_v = ([np.empty((samples, units), np.int32) for units in sizes] for _ in "uv")
-    return Simulation(spikes, final_u, final_v, states)
+        spikes = np.empty((samples, steps, sizes[-1]), pairs[-1][1].output_dtype)
+    final = [
+        {name: np.empty((samples, size), np.int32) for name in units.states}
+        for size, (_, units) in zip(sizes, pairs, strict=True)
+    ]
+    return Simulation(spikes, final, states)
 
 
 def _part(result, samples):
     """The part of `result` that belongs to a slice of the samples, as views."""
     return Simulation(
         result.spikes[samples],
-        [layer[samples] for layer in result.final_u],
-        [layer[samples] for layer in result.final_v],
-        {name: [layer[samples] for layer in layers] for name, layers in result.states.items()},
+        [{name: state[samples] for name, state in layer.items()} for layer in result.final],
+        {
+            name: [None if layer is None else layer[samples] for layer in layers]
+            for name, layers in result.states.items()
+        },
     )
 
 
@@ -111,9 +137,10 @@ def _stream(session, network, result, batch, advance):
 def _store(result, index, values):
     """Copy what layer `index` gave for a round into its part of the result."""
     count = len(result.spikes)
-    result.final_u[index][:] = values["final_u"][:count]
-    result.final_v[index][:] = values["final_v"][:count]
+    for name, state in result.final[index].items():
+        state[:] = values["final"][name][:count]
     for name, layers in result.states.items():
-        layers[index][:] = values[name][:count]
-    if index == len(result.final_u) - 1:
-        result.spikes[:] = values["spikes"][:count]
+        if layers[index] is not None:
+            layers[index][:] = values["states"][name][:count]
+    if index == len(result.final) - 1:
+        result.spikes[:] = values["states"]["spikes"][:count]

@@ -1,4 +1,7 @@
-"""Networks of Lava's own processes: Dense, LIF and ring buffers, one sample after the other."""
+"""Networks of Lava's own processes: Dense, LIF and ring buffers, one sample after the other.
+
+Units that Lava lacks are ours, between Dense processes and ring buffers of Lava.
+"""
 
 import numpy as np
 from lava.proc.dense.process import Dense
@@ -6,6 +9,10 @@ from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 from lava.proc.lif.process import LIF
 from lava.utils.weightutils import determine_sign_mode
+
+from lava_export import units as kinds
+from lava_export.lava.batched import PROCESSES
+from lava_export.lava.shared import shared_array
 
 MAX_GROUPS = 8
 SOURCE_BYTES = 1 << 26  # of one runtime's input; with more samples, several runtimes follow
@@ -21,8 +28,8 @@ class StockNetwork:
     """The processes of one runtime.
 
     Args:
-        pairs: (Dense, LIF) layers.
-        spikes: int8 (samples, T, in), all samples of this runtime.
+        pairs: (synapses, units) layers.
+        spikes: (samples, T, in), all samples of this runtime.
         record: Names of what is kept over time.
         batch: Samples at once, always 1.
     """
@@ -31,7 +38,9 @@ class StockNetwork:
 
     def __init__(self, pairs, spikes, record, batch):
         samples, steps, inputs = spikes.shape
-        self.observes = bool({"u", "v"} & set(record))
+        # The states of Lava's LIF can only be read between two steps.
+        stock = [units for _, units in pairs if isinstance(units, kinds.LIF)]
+        self.observes = bool(stock) and bool(set(kinds.LIF.states) & set(record))
         # The ring buffer starts again at its end: zeros until the last layer has seen all.
         data = np.zeros((inputs, samples * steps + len(pairs)), np.int32)
         data[:, : samples * steps] = spikes.reshape(samples * steps, inputs).T
@@ -40,9 +49,10 @@ class StockNetwork:
         self.entry = source
         self.layers = []
         previous = [source.s_out]
-        for index, (dense, lif) in enumerate(pairs):
+        for index, (synapses, units) in enumerate(pairs):
             with_sink = "spikes" in record or index == len(pairs) - 1
-            layer = StockLayer(index, dense, lif, previous, steps, record, with_sink)
+            kind = LIFLayer if isinstance(units, kinds.LIF) else UnitsLayer
+            layer = kind(index, synapses, units, previous, steps, record, with_sink)
             self.layers.append(layer)
             previous = [part.s_out for part in layer.parts]
 
@@ -50,7 +60,83 @@ class StockNetwork:
         """All input is in the source from the beginning."""
 
 
-class StockLayer:
+class Layer:
+    """What both kinds of layers share: a sink for the outputs of the `parts`."""
+
+    def __init__(self, index, steps):
+        self.delay = index + 1
+        self.steps = steps
+        self.parts = []
+        self.sink = None
+
+    def add_sink(self, index, units):
+        """Collect the outputs of all parts."""
+        self.sink = Sink(shape=(units,), buffer=self.steps)
+        self.sink.name = f"sink {index}"
+        for part in self.parts:
+            part.s_out.connect(self.sink.a_in)
+
+    def observe(self, step):
+        """Keep the states after step `step` of the sample."""
+
+    def outputs(self):
+        """The outputs of the sample that has just ended, {"spikes": (1, T, units)}."""
+        if self.sink is None:
+            return {}
+        return {"spikes": self.unroll(self.sink.data.get().T)}
+
+    def unroll(self, ring):
+        """(1, T, units), where step 0 of the sample was written at the Lava step `delay + 1`."""
+        return np.roll(ring, -self.delay, axis=0)[None]
+
+
+class UnitsLayer(Layer):
+    """Units of ours, with Lava's Dense before them and, if they are recurrent, behind them."""
+
+    def __init__(self, index, synapses, units, previous, steps, record, with_sink):
+        super().__init__(index, steps)
+        count = synapses.units // units.ports
+        self.recorded = [name for name in units.states if name in record]
+        self.traces = {
+            name: shared_array((steps if name in record else 1, count), np.int32)
+            for name in units.states
+        }
+        part = PROCESSES[type(units)](
+            units=units,
+            shape=(count,),
+            period=steps,
+            delay=self.delay,
+            traces=self.traces,
+            name=f"{type(units).__name__} {index}",
+        )
+        self.parts.append(part)
+        feedforward = stock_dense(synapses, f"dense {index}")
+        for port in previous:
+            port.connect(feedforward.s_in)
+        feedforward.a_out.connect(part.a_in)
+        if units.recurrent is not None:
+            feedback = stock_dense(units.recurrent, f"recurrent dense {index}")
+            part.feedback().connect(feedback.s_in)
+            feedback.a_out.connect(part.r_in)
+        if with_sink:
+            self.add_sink(index, count)
+
+    def begin(self):
+        """The units start every sample by themselves."""
+
+    def finish(self):
+        """What the layer gave for the sample that has just ended; (1, ...) each."""
+        last = self.delay - 1
+        return {
+            "final": {name: trace[last % len(trace)][None] for name, trace in self.traces.items()},
+            "states": {
+                **{name: self.unroll(self.traces[name]) for name in self.recorded},
+                **self.outputs(),
+            },
+        }
+
+
+class LIFLayer(Layer):
     """One or more pairs of Lava's Dense and LIF.
 
     Lava's LIF has one du, dv and vth for all its units. Units that differ in them go to
@@ -63,24 +149,19 @@ class StockLayer:
     """
 
     def __init__(self, index, dense, lif, previous, steps, record, with_sink):
+        super().__init__(index, steps)
         units = dense.units
-        self.delay = index + 1
-        self.steps = steps
-        self.initial_u = np.broadcast_to(np.asarray(lif.u0, np.int64), units)
-        self.initial_v = np.broadcast_to(np.asarray(lif.v0, np.int64), units)
-        self.traces = {
-            name: np.empty((steps, units), np.int32) for name in ("u", "v") if name in record
+        self.initial = {
+            name: np.broadcast_to(np.asarray(value, np.int64), units)
+            for name, value in lif.initial().items()
         }
-        sign_mode = determine_sign_mode(dense.weights)
-        self.parts, self.members = [], []
+        self.traces = {
+            name: np.empty((steps, units), np.int32) for name in self.initial if name in record
+        }
+        self.members, self.feedbacks = [], []
         for number, (members, du, dv, vth) in enumerate(groups(lif, units)):
-            synapses = Dense(
-                weights=np.where(members[:, None], dense.weights, 0),
-                weight_exp=dense.exponent,
-                num_weight_bits=dense.num_weight_bits,
-                sign_mode=sign_mode,
-                name=f"dense {index}.{number}",
-            )
+            name = f"{index}.{number}"
+            synapses = stock_dense(dense, f"dense {name}", members)
             part = LIF(
                 shape=(units,),
                 du=du,
@@ -88,47 +169,76 @@ class StockLayer:
                 vth=vth,
                 bias_mant=np.where(members, lif.bias_mant, 0),
                 bias_exp=np.where(members, lif.bias_exp, 0),
-                name=f"lif {index}.{number}",
+                name=f"lif {name}",
             )
             for port in previous:
                 port.connect(synapses.s_in)
             synapses.a_out.connect(part.a_in)
             self.parts.append(part)
             self.members.append(members)
-        self.sink = None
-        if with_sink:
-            self.sink = Sink(shape=(units,), buffer=steps)
-            self.sink.name = f"sink {index}"
+            if lif.recurrent is not None:
+                feedback = stock_dense(lif.recurrent, f"recurrent dense {name}", members)
+                feedback.a_out.connect(part.a_in)
+                self.feedbacks.append(feedback)
+        for feedback in self.feedbacks:
             for part in self.parts:
-                part.s_out.connect(self.sink.a_in)
+                part.s_out.connect(feedback.s_in)
+        if with_sink:
+            self.add_sink(index, units)
 
     def begin(self):
         """Set the state from which every sample starts."""
         for part, members in zip(self.parts, self.members, strict=True):
-            part.u.set(np.where(members, self.initial_u, 0))
-            part.v.set(np.where(members, self.initial_v, 0))
+            for name, value in self.initial.items():
+                getattr(part, name).set(np.where(members, value, 0))
+        for feedback in self.feedbacks:
+            # What the last step of the sample before would bring to the first of this one.
+            feedback.a_buff.set(np.zeros(feedback.a_buff.shape, np.int32))
 
     def observe(self, step):
-        """Keep the state after step `step` of the sample."""
+        """Keep the states after step `step` of the sample."""
         for name, trace in self.traces.items():
             trace[step] = self._state(name)
 
     def finish(self):
-        """What the layer gave for the sample that has just ended, by name; (1, ...) each."""
-        result = {name: trace[None] for name, trace in self.traces.items()}
-        for name in ("u", "v"):
-            result[f"final_{name}"] = (
-                self.traces[name][-1:] if name in self.traces else self._state(name)[None]
-            )
-        if self.sink is not None:
-            # Step 0 of the sample stands where the Lava step `delay + 1` was written.
-            spikes = np.roll(self.sink.data.get(), -self.delay, axis=1)
-            result["spikes"] = spikes.T[None]
-        return result
+        """What the layer gave for the sample that has just ended; (1, ...) each."""
+        return {
+            "final": {
+                name: self.traces[name][-1:] if name in self.traces else self._state(name)[None]
+                for name in self.initial
+            },
+            "states": {
+                **{name: trace[None] for name, trace in self.traces.items()},
+                **self.outputs(),
+            },
+        }
 
     def _state(self, name):
         # The silent units of each part are 0.
         return sum(getattr(part, name).get() for part in self.parts)
+
+
+def stock_dense(synapses, name, members=None, inputs=None):
+    """Lava's Dense.
+
+    Args:
+        synapses: `lava_export.Dense`.
+        name: Name in messages.
+        members: Which lines (units,) it leads to; by default all.
+        inputs: Number of its input lines: those that the synapses lack have weights of 0.
+    """
+    weights = synapses.weights
+    placed = weights if members is None else np.where(members[:, None], weights, 0)
+    if inputs is not None:
+        placed = np.pad(placed, ((0, 0), (0, inputs - synapses.inputs)))
+    return Dense(
+        weights=placed,
+        weight_exp=synapses.exponent,
+        num_weight_bits=synapses.num_weight_bits,
+        num_message_bits=synapses.message_bits,
+        sign_mode=determine_sign_mode(weights),
+        name=name,
+    )
 
 
 def groups(lif, units):

@@ -9,10 +9,10 @@ pytest.importorskip("lava_export.lava", reason="needs Python 3.10 and lava-nc 0.
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from lava.magma.core.process.process import ProcessServer  # noqa: E402
-from random_networks import networks, small_network  # noqa: E402
+from random_networks import KINDS, networks, small_network  # noqa: E402
 
-from lava_export import LIF, Dense, Network, reference  # noqa: E402
-from lava_export.lava import LavaError, batched, simulate, stock  # noqa: E402
+from lava_export import LIF, Dense, Network, SpikingLSTM, reference  # noqa: E402
+from lava_export.lava import LavaError, batched, simulate, stock, stock_lstm  # noqa: E402
 from lava_export.lava.session import LavaSession  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -26,15 +26,21 @@ def assert_same(actual, expected):
     assert actual.spikes.dtype == expected.spikes.dtype
     assert actual.wraps is None and actual.saturations is None
     assert list(actual.states) == list(expected.states)
-    for name in ("final_u", "final_v"):
-        assert len(getattr(actual, name)) == len(getattr(expected, name))
-        for a, b in zip(getattr(actual, name), getattr(expected, name), strict=True):
-            np.testing.assert_array_equal(a, b)
-            assert a.dtype == b.dtype
+    for a, b in zip(actual.final, expected.final, strict=True):
+        assert list(a) == list(b)
+        for name in b:
+            assert_array_same(a[name], b[name])
     for name in expected.states:
         for a, b in zip(actual.states[name], expected.states[name], strict=True):
-            np.testing.assert_array_equal(a, b)
-            assert a.dtype == b.dtype
+            assert_array_same(a, b)
+
+
+def assert_array_same(a, b):
+    if b is None:
+        assert a is None
+        return
+    np.testing.assert_array_equal(a, b)
+    assert a.dtype == b.dtype
 
 
 def check(pairs, spikes, mode, record=(), **options):
@@ -51,16 +57,32 @@ def lively_spikes(generator, *shape):
     return (generator.random(shape) < 0.4).astype(np.int8)
 
 
+def some_of(draw, pairs):
+    names = st.sampled_from(reference.recordable(pairs))
+    return tuple(draw(st.lists(names, unique=True, max_size=3)))
+
+
 @MODES
-@given(network=networks(), record=st.lists(st.sampled_from(EVERYTHING), unique=True, max_size=3))
-def test_random_networks(network, record, mode):
-    check(*network, mode, tuple(record))
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=10)
+@given(data=st.data())
+def test_random_networks_of_one_kind(data, kind, mode):
+    pairs, spikes = data.draw(networks(kinds=(kind,)))
+    check(pairs, spikes, mode, some_of(data.draw, pairs))
+
+
+@MODES
+@settings(max_examples=10)
+@given(data=st.data())
+def test_random_networks_of_all_kinds(data, mode):
+    pairs, spikes = data.draw(networks())
+    check(pairs, spikes, mode, some_of(data.draw, pairs))
 
 
 @settings(max_examples=10)
 @given(network=networks(most_samples=40, most_steps=30))
 def test_random_networks_with_more_samples(network):
-    check(*network, "batched", EVERYTHING)
+    check(*network, "batched", reference.recordable(network[0]))
 
 
 @MODES
@@ -131,6 +153,59 @@ def test_several_rounds(record, monkeypatch):
     actual = simulate(pairs, spikes, record, "batched", advance=completed.append)
     assert_same(actual, reference.simulate(pairs, spikes, record))
     assert completed == [5, 5, 5, 5, 3]
+
+
+class TestStockPartsOfSpikingLSTM:
+    """A spiking LSTM of Lava's Dense, DelayDense and LIF."""
+
+    @settings(max_examples=5)
+    @given(network=networks(kinds=(SpikingLSTM,), most_steps=6, most_layers=2))
+    def test_random_networks(self, network):
+        pairs, spikes = network
+        try:
+            check(pairs, spikes, "stock", ("spikes", "c"), parts="stock")
+        except ValueError as error:
+            assert "add up to" in str(error)
+
+    @pytest.mark.parametrize("layers", [1, 3])
+    def test_lively_network(self, layers, monkeypatch):
+        monkeypatch.setattr(stock_lstm, "STEPS", 4 * 11 * 2)  # two samples a runtime
+        generator = np.random.default_rng(layers)
+        pairs, inputs = [], 12
+        for _ in range(layers):
+            weights, recurrent = (generator.integers(-100, 130, (40, n)) for n in (inputs, 10))
+            units = SpikingLSTM(generator.integers(-200, 100, 40), Dense(recurrent))
+            pairs.append((Dense(weights), units))
+            inputs = 10
+        spikes = lively_spikes(generator, 5, 10, 12)
+        expected = check(pairs, spikes, "stock", ("spikes", "c"), parts="stock")
+        for layer in expected.states["spikes"]:
+            assert 0.05 < layer.mean() < 0.95
+
+    def test_only_lavas_processes_compute(self):
+        before = len(ProcessServer().processes)
+        with LavaSession():
+            units = SpikingLSTM(0, Dense(np.ones((8, 2), int)))
+            stock_lstm.Network([(Dense(np.ones((8, 3), int)), units)], np.zeros((1, 2, 3)))
+            processes = ProcessServer().processes[before:]
+            assert {type(process).__module__ for process in processes} == {
+                "lava.proc.dense.process",
+                "lava.proc.lif.process",
+                "lava.proc.io.source",
+                "lava_export.lava.processes.sink.process",
+            }
+
+    def test_weights_beyond_its_thresholds(self):
+        pairs = [(Dense(np.full((4, 200), 254)), SpikingLSTM(0))]
+        with pytest.raises(ValueError, match="add up to 50800, .* at most 43690"):
+            check(pairs, np.zeros((1, 1, 200), np.int8), "stock", parts="stock")
+
+    def test_other_kinds(self):
+        network = Network([Dense(np.ones((8, 3), int)), SpikingLSTM(), Dense([[1, 1]]), LIF()])
+        with pytest.raises(ValueError, match="of LIF only, or of SpikingLSTM only.* has LIF, Spik"):
+            network.run(np.zeros((1, 1, 3)), backend="lava", parts="stock")
+        with pytest.raises(ValueError, match="the parts are 'custom' and 'stock'"):
+            network.run(np.zeros((1, 1, 3)), backend="lava", parts="own")
 
 
 def test_memory_bounds_the_batch():

@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 
 import lava_export
-from keras_spiking_rnn import RLIF, TimeSum
+from keras_spiking_rnn import (
+    AAN,
+    LIF,
+    LIFLSTM,
+    RLIF,
+    SRC,
+    AdaptiveAnalogLSTM,
+    GatedLIF,
+    LeakyReadout,
+    SpikingLSTM,
+    TimeSum,
+)
+from keras_spiking_rnn.adaptive_lstm import AdaptiveSpikingNeuron, convert
 from lava_export import reference
 
 SPIKES = (np.random.default_rng(0).random((23, 10, 12)) < 0.4).astype("float32")
@@ -43,13 +55,128 @@ def test_every_stage_is_there_and_lava_equals_the_reference(model, network):
     assert "equals the integer reference on every spike" in str(report)
 
 
+# For each model that can be exported, a layer that is neither silent nor always firing on SPIKES.
+LAYERS = {
+    "SpikingLSTM": lambda: SpikingLSTM(
+        16,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+        recurrent_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=2),
+        return_sequences=True,
+    ),
+    "LIF": lambda: LIF(
+        16,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=1),
+        return_sequences=True,
+    ),
+    "LIF, 3 bits and a sign": lambda: LIF(
+        16,
+        bits=4,
+        threshold_ratio=2,
+        signed=True,
+        initial_v_max=16.0,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=1),
+        return_sequences=True,
+    ),
+    "GatedLIF": lambda: GatedLIF(
+        16,
+        bits=None,
+        threshold=0.5,
+        gate_activation="plan_sigmoid",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+        return_sequences=True,
+    ),
+    "GatedLIF, 2 bits, recurrent": lambda: GatedLIF(
+        16,
+        bits=2,
+        threshold_ratio=1,
+        initial_v_max=8.0,
+        recurrent_gates=True,
+        gate_activation="plan_sigmoid",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+        recurrent_initializer=keras.initializers.RandomNormal(stddev=0.1, seed=2),
+        return_sequences=True,
+    ),
+    "LIFLSTM": lambda: LIFLSTM(
+        16,
+        threshold=0.3,
+        leak_initializer=0.9,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+        recurrent_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=2),
+        return_sequences=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_model_among_others(name):
+    """The layer first, and behind another one, where it starts a step later."""
+    model = keras.Sequential(
+        [
+            keras.Input((10, 12)),
+            LAYERS[name](),
+            RLIF(8, threshold=0.4, return_sequences=True),
+            LAYERS[name](),
+            TimeSum(),
+        ]
+    )
+    network = lava_export.export(model, calibration=SPIKES)
+    report = lava_export.verify(model, network, SPIKES, samples_stock=3)
+    assert [(stage.mode, stage.samples) for stage in report.lava] == [("stock", 3), ("batched", 23)]
+    assert all(stage.equal for stage in report.lava)
+    floats = report.float_stage
+    assert all(
+        0.02 < n / slots < 0.98 for n, slots in zip(floats.float_spikes, floats.slots, strict=True)
+    )
+    assert floats.mismatches[0] < 0.1 * floats.float_spikes[0]
+
+
+def test_pulses_and_a_leaky_readout():
+    """Graded messages between layers and to the host. Single pulses come at other steps."""
+    initializer = keras.initializers.RandomNormal(stddev=1.0, seed=1)
+    options = {
+        "bias_initializer": -4.0,
+        "kernel_initializer": initializer,
+        "return_sequences": True,
+    }
+    layers = [SRC(16, **options), SRC(20, **options), LeakyReadout(4)]
+    model = keras.Sequential([keras.Input((10, 12)), *layers])
+    network = lava_export.export(model, calibration=SPIKES)
+    report = lava_export.verify(model, network, SPIKES, LABELS, samples_stock=3)
+    assert [(stage.mode, stage.samples) for stage in report.lava] == [("stock", 3), ("batched", 23)]
+    assert all(stage.equal for stage in report.lava)
+    assert report.lava[1].states_compared == 23 * 3 * (16 + 20)
+    assert all(100 < spikes for spikes in report.float_stage.float_spikes)
+
+
+def test_a_converted_adaptive_lstm():
+    """Graded inputs, LSTMs and neurons side by side, and a second layer of neurons."""
+    neuron = AdaptiveSpikingNeuron(stochastic=False)
+    inputs = keras.Input((None, 3))
+    hidden = keras.layers.Dense(5, AAN())(inputs)
+    memory = AdaptiveAnalogLSTM(4, return_sequences=True)(inputs)
+    second = keras.layers.Dense(6, AAN())(keras.layers.Concatenate()([hidden, memory]))
+    model = keras.Model(inputs, keras.layers.Dense(2)(second))
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.normal(0.6, 0.8, w.shape) for w in model.get_weights()])
+    spiking = convert(model, neuron, time_window=40e-3, tolerance=1.0)
+    x = generator.uniform(0, 1, (9, 4, 3))
+    network = lava_export.export(spiking, calibration=x)
+    report = lava_export.verify(spiking, network, x, np.zeros(9), samples_stock=2)
+    assert [(stage.mode, stage.samples) for stage in report.lava] == [("stock", 2), ("batched", 9)]
+    assert all(stage.equal for stage in report.lava)
+    # The states of an AdaptiveLSTM are 14, those of a neuron 4.
+    assert report.lava[1].states_compared == 9 * (14 * (5 + 4) + 4 * 6)
+    assert all(100 < spikes for spikes in report.float_stage.float_spikes)
+    assert report.float_stage.decoded_error < 0.05
+
+
 @pytest.mark.parametrize("mode", ["stock", "batched"])
 def test_a_reference_that_differs_raises(model, network, monkeypatch, mode):
     right = reference.simulate_layer
 
     def wrong(dense, lif, spikes, record=()):
         result = right(dense, lif, spikes, record)
-        result.spikes[2, -1, 0] ^= 1  # one spike of one sample; it is the recorded array too
+        result.spikes[2:3, -1, 0] ^= 1  # one spike of one sample; it is the recorded array too
         return result
 
     monkeypatch.setattr(reference, "simulate_layer", wrong)
@@ -64,7 +191,7 @@ def test_a_final_state_that_differs_raises(model, network, monkeypatch):
 
     def wrong(dense, lif, spikes, record=()):
         result = right(dense, lif, spikes, record)
-        result.final_v[0] = result.final_v[0] + 1
+        result.final[0]["v"] = result.final[0]["v"] + 1
         return result
 
     monkeypatch.setattr(reference, "simulate_layer", wrong)

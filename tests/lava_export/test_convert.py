@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 from keras import layers
 
+import lava_export
 from keras_spiking_rnn import (
-    LIFLSTM,
     RLIF,
+    DeltaEncoder,
     DirectEncoder,
+    LatencyEncoder,
+    LeakyIntegratorCell,
+    LeakyReadout,
+    MembraneReadout,
+    OnOffPoissonEncoder,
     PoissonEncoder,
     RLIFCell,
+    SpikingLSTM,
     TimeSum,
 )
 from lava_export import ConversionError, QuantizationWarning, convert, export, host
@@ -261,6 +268,42 @@ class TestHost:
             encoded = operation(encoded)
         np.testing.assert_allclose(encoded, output(encoder, x), rtol=1e-6)
 
+    @pytest.mark.parametrize(
+        ("encoder", "shape"),
+        [
+            (LatencyEncoder(9), (INPUTS,)),
+            (LatencyEncoder(5, threshold=0.3, clip=False), (INPUTS,)),
+            (LatencyEncoder(12, tau=4.0, normalize=False), (INPUTS,)),
+            (DeltaEncoder(0.2), (STEPS, INPUTS)),
+            (DeltaEncoder(0.2, padding=True, off_spike="neurons"), (STEPS, 3)),
+        ],
+    )
+    def test_encoders_that_draw_nothing_equal_their_keras_layers(self, encoder, shape):
+        model = sequential(encoder, rlif(), shape=shape)
+        x = np.random.default_rng(0).random((50, *shape), "float32")
+        x[:3] = np.round(x[:3], 1)  # meets thresholds
+        x[3] *= 2
+        (operation,) = convert.describe(model).encoder
+        encoded = operation(x)
+        assert 0.02 < encoded.mean() < 0.6
+        np.testing.assert_array_equal(encoded, output(sequential(encoder, shape=shape), x))
+        network = export(model, x)
+        assert (network.run(network.encode(x)) != output(model, x)).mean() < 0.02
+
+    @pytest.mark.parametrize("off", ["complement", "independent", None])
+    def test_on_and_off_spikes_have_the_probabilities_of_the_keras_layer(self, off):
+        encoder = OnOffPoissonEncoder(low=-0.5, high=1.5, off=off, seed=2)
+        model = sequential(encoder, rlif())
+        (operation,) = convert.describe(model).encoder
+        x = np.tile(np.linspace(-1, 2, STEPS * INPUTS).reshape(1, STEPS, INPUTS), (4000, 1, 1))
+        spikes, expected = operation(x), output(sequential(encoder), x)
+        assert spikes.shape == expected.shape
+        np.testing.assert_allclose(spikes.mean(axis=0), expected.mean(axis=0), atol=0.05)
+        if off:
+            low, high = spikes[..., :INPUTS], spikes[..., INPUTS:]
+            both = (low & high).mean()
+            assert both == 0 if off == "complement" else both > 0.05
+
     def test_a_poisson_encoder_keeps_its_arguments(self):
         for seed, kept in ((5, 5), (None, 0)):
             model = sequential(PoissonEncoder(9, gain=0.7, seed=seed), rlif(), shape=(INPUTS,))
@@ -284,6 +327,11 @@ class TestHost:
                 for name in host.ACTIVATIONS
             ),
             [TimeSum(), layers.Dense(3, activation=keras.ops.tanh), layers.Dropout(0.5)],
+            [LeakyReadout(2)],
+            [LeakyReadout(4, alpha=0.8, excitatory=0.7, inhibitory=-0.3, return_sequences=True)],
+            *([MembraneReadout(3, at=at)] for at in ("last", "max", "mean")),
+            [MembraneReadout(3, use_bias=False, return_sequences=True, dropout=0.5)],
+            [layers.RNN(LeakyIntegratorCell(3)), layers.Softmax()],
         ],
     )
     def test_heads_equal_their_keras_layers(self, head):
@@ -291,6 +339,10 @@ class TestHost:
         for dense in (layer for layer in head if isinstance(layer, layers.Dense)):
             if dense.use_bias:
                 dense.bias.assign(np.linspace(-1, 1, dense.units))
+        for readout in (layer for layer in head if isinstance(layer, layers.RNN)):
+            readout.cell.leak.assign([0.5, 0.9, 1.0])
+            if readout.cell.bias is not None:
+                readout.cell.bias.assign([0.1, -0.2, 0.3])
         spikes = spikes_of()
         network = export(model, spikes)
         scores = network.decode(spikes_of_description(model, spikes))
@@ -378,6 +430,18 @@ def dense_head_with(name, value):
     return model
 
 
+def dense_between_with(value):
+    model = sequential(rlif(), layers.Dense(3, name="mix"), rlif())
+    model.get_layer("mix").bias.assign(np.full(3, value))
+    return model
+
+
+def readout_with_nan():
+    model = sequential(rlif(), MembraneReadout(2, name="readout"))
+    model.get_layer("readout").cell.leak.assign([np.nan, 1])
+    return model
+
+
 REFUSED = {
     "LSTM": (lambda: sequential(layers.LSTM(4, name="lstm")), "'lstm' .LSTM.*RLIF"),
     "GRU": (lambda: sequential(rlif(), layers.GRU(4, name="gru")), "'gru' .GRU.*RLIF"),
@@ -394,7 +458,6 @@ REFUSED = {
         lambda: sequential(layers.RNN(OtherResponse(4), name="other")),
         "'other' .RNN over OtherResponse.*RLIF",
     ),
-    "LIFLSTM": (lambda: sequential(LIFLSTM(4, name="lstm")), "'lstm' .LIFLSTM.*RLIF"),
     "analog outputs": (
         lambda: sequential(rlif(output_mode="analog", name="hidden")),
         "'hidden' has output_mode='analog'.*Train it with output_mode='spike'",
@@ -411,7 +474,7 @@ REFUSED = {
     ),
     "Masking": (
         lambda: sequential(layers.Masking(name="mask"), rlif()),
-        "'mask' .Masking.*PoissonEncoder",
+        "'mask' .Masking. makes a mask.*zeros",
     ),
     "Embedding": (
         lambda: sequential(layers.Embedding(9, 3, name="emb"), rlif(), shape=(STEPS,)),
@@ -433,13 +496,63 @@ REFUSED = {
         ),
         "'hidden' has return_state=True.*set return_state=False",
     ),
-    "Dense between": (
-        lambda: sequential(rlif(), layers.Dense(3, name="mix"), rlif(name="after")),
-        "'after' is a spiking layer behind 'mix' .Dense.*connect spiking layers directly",
+    "Dense with an activation between": (
+        lambda: sequential(rlif(), layers.Dense(3, activation="relu", name="mix"), rlif()),
+        "'mix' .Dense. has the activation 'relu' before a spiking layer.*without it.*next layer",
+    ),
+    "Activation between": (
+        lambda: sequential(rlif(), layers.Dense(3), layers.Activation("tanh", name="act"), rlif()),
+        "'act' .Activation. has the activation 'tanh' before a spiking layer",
+    ),
+    "Dense with an activation before": (
+        lambda: sequential(layers.Dense(3, activation="relu", name="mix"), rlif()),
+        "'mix' .Dense. has the activation 'relu' before a spiking layer",
+    ),
+    "Dense between with NaN": (
+        lambda: dense_between_with(np.nan),
+        "'mix' holds NaN or infinite weights",
+    ),
+    "Dense before an encoder": (
+        lambda: sequential(layers.Dense(3, name="mix"), DirectEncoder(4), rlif(), shape=(5,)),
+        "'mix' .Dense. before the first spiking layer cannot be exported.*directly",
     ),
     "BatchNormalization between": (
         lambda: sequential(rlif(), layers.BatchNormalization(name="norm"), rlif()),
-        "'norm' .BatchNormalization. after the spiking layers cannot be exported",
+        "'norm' .BatchNormalization. between spiking layers cannot be exported.*Dense without",
+    ),
+    "TimeSum between": (
+        lambda: sequential(rlif(), TimeSum(name="sum"), DirectEncoder(4), rlif()),
+        "'sum' .TimeSum. between spiking layers does not give spikes.*sum over time after",
+    ),
+    "Flatten between": (
+        lambda: sequential(rlif(), layers.Flatten(name="flat"), layers.Reshape((STEPS, 4)), rlif()),
+        "'flat' .Flatten. between spiking layers cannot be exported",
+    ),
+    "Reshape of steps between": (
+        lambda: sequential(rlif(), layers.Reshape((STEPS * 2, 2), name="shape"), rlif()),
+        "'shape' .Reshape. between spiking layers cannot be exported",
+    ),
+    "last step between": (
+        lambda: sequential(rlif(return_sequences=False), layers.Reshape((2, 2)), rlif(name="b")),
+        "'b' is a spiking layer behind one with return_sequences=False",
+    ),
+    "negative spikes": (
+        lambda: sequential(DeltaEncoder(off_spike=True, name="delta"), rlif()),
+        "'delta' has off_spike=True.*off_spike='neurons'",
+    ),
+    "stateful readout": (
+        lambda: keras.Sequential(
+            [
+                keras.Input(batch_shape=(32, STEPS, INPUTS)),
+                rlif(),
+                MembraneReadout(2, stateful=True, name="readout"),
+            ]
+        ),
+        "'readout' has stateful=True",
+    ),
+    "readout with NaN": (
+        lambda: readout_with_nan(),
+        "'readout': `leak` holds NaN",
     ),
     "branches": (branching, "branches at .*only a chain"),
     "two outputs": (two_outputs, "branches at l, r: only a chain"),
@@ -528,6 +641,97 @@ class TestRefused:
         model = sequential(rlif(leak_initializer=keras.initializers.RandomUniform(0.2, 0.9)))
         network = export(model, spikes_of(), leak_groups=groups)
         assert len(np.unique(network.layers[1].dv)) == min(groups, UNITS)
+
+
+class TestFolded:
+    """Dense layers without activation become part of the next layer's weights."""
+
+    def lively(self, *stack, **options):
+        model = sequential(*stack, **options)
+        rng = np.random.default_rng(3)
+        for layer in model.layers:
+            if isinstance(layer, layers.Dense):
+                layer.kernel.assign(rng.normal(0, 0.7, layer.kernel.shape))
+                if layer.bias is not None:
+                    layer.bias.assign(rng.normal(0, 0.2, layer.bias.shape))
+        return model
+
+    STACKS = {
+        "between": lambda: [rlif(12), layers.Dense(9), rlif(7)],
+        "before the first": lambda: [layers.Dense(9), rlif(7)],
+        "two, and layers for training": lambda: [
+            layers.Dense(9),
+            layers.Dropout(0.5),
+            layers.Dense(8, use_bias=False),
+            rlif(7),
+        ],
+        "before several ports": lambda: [
+            rlif(12),
+            layers.Dense(9),
+            SpikingLSTM(
+                7,
+                return_sequences=True,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+                recurrent_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=2),
+            ),
+        ],
+        "linear activation": lambda: [
+            rlif(12),
+            layers.Dense(9),
+            layers.Activation("linear"),
+            rlif(7),
+        ],
+        "stacked cells": lambda: [
+            layers.Dense(9),
+            layers.RNN([RLIFCell(8), RLIFCell(7)], return_sequences=True),
+        ],
+    }
+
+    @pytest.mark.parametrize("name", STACKS)
+    def test_the_layers_compute_what_keras_does(self, name):
+        model, spikes = self.lively(*self.STACKS[name]()), spikes_of()
+        expected = output(model, spikes)
+        description = convert.describe(model)
+        x = np.asarray(spikes)
+        for layer in description.spiking:
+            *_, x = layer.quantize(x)  # the outputs of the float layer
+        np.testing.assert_array_equal(x, expected)
+        network = export(model, spikes)
+        assert network.encoder == network.head == ()
+        assert network.units == 7
+        assert (network.run(spikes) != expected).mean() < 0.03
+        report = lava_export.verify(model, network, spikes, modes=())
+        assert report.float_stage.float_spikes[-1] == expected.sum() > 0
+
+    def test_integer_weights_stay_exact(self):
+        model = sequential(
+            rlif(5, leak_initializer=1.0),
+            layers.Dense(3),
+            rlif(4, leak_initializer=1.0, threshold=8),
+        )
+        rng = np.random.default_rng(0)
+        first, dense, last = model.layers
+        for layer, largest in ((first.cell, 4), (dense, 3), (last.cell, 3)):
+            layer.kernel.assign(rng.integers(-largest, largest + 1, layer.kernel.shape))
+            layer.bias.assign(np.zeros(layer.bias.shape))
+        for cell in (first.cell, last.cell):
+            cell.membrane_bias.assign(np.zeros(cell.units))
+        dense.bias.assign([1, 0, -1])
+        network = export(model, spikes_of())
+        unseen = np.random.default_rng(9).integers(0, 2, (100, 40, INPUTS)).astype("float32")
+        fired = output(model, unseen)
+        assert 0.02 < fired.mean() < 0.98
+        np.testing.assert_array_equal(network.run(unseen), fired)
+
+    def test_a_layer_that_was_trained_in_integers_takes_no_other_weights(self):
+        aware = lava_export.quantization_aware(sequential(rlif(name="a")), spikes_of())
+        model = sequential(layers.Dense(INPUTS, name="mix"), aware.layers[-1])
+        with pytest.raises(ConversionError, match="'a' was trained in integers.*'mix'"):
+            export(model, spikes_of())
+        with pytest.raises(ConversionError, match="'mix'.*cannot be trained in integers"):
+            lava_export.quantization_aware(
+                sequential(layers.Dense(3, name="mix"), rlif()), spikes_of()
+            )
 
 
 class TestCalibration:

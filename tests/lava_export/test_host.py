@@ -49,3 +49,26 @@ def test_softmax_and_sigmoid_do_not_overflow():
     with np.errstate(over="raise"):
         np.testing.assert_array_equal(host.Activation("softmax")(scores), [[1, 0, 0]])
         np.testing.assert_array_equal(host.Activation("sigmoid")(scores), [[1, 0.5, 0]])
+
+
+def test_quantize_rounds_and_clips():
+    x = np.array([[0.0, 0.26, -0.26, 0.1, 7.0, -7.0]])
+    messages = host.Quantize(0.25, 4)(x)
+    assert messages.tolist() == [[0, 1, -1, 0, 4, -4]]
+    assert messages.dtype == np.int32
+
+
+def test_hold_keeps_each_step_of_a_sequence():
+    x = np.arange(12).reshape(2, 3, 2)
+    held = host.Hold(4)(x)
+    assert held.shape == (2, 12, 2)
+    np.testing.assert_array_equal(held[:, 3:9:4], x[:, :2])
+    np.testing.assert_array_equal(held[1, 4:8], [x[1, 1]] * 4)
+
+
+def test_window_mean_by_hand():
+    spikes = np.array([1, 0, 0, 0, 1, 1])[None, :, None]
+    # Currents 1, 1/2, 1/4 | 1/8, 17/16, 49/32, of which the last two of each window count.
+    means = host.WindowMean(window=3, last=2, leak=0.5)(spikes)
+    assert means.ravel().tolist() == [(1 / 2 + 1 / 4) / 2, (17 / 16 + 49 / 32) / 2]
+    assert (means.shape, means.dtype) == ((1, 2, 1), np.float32)

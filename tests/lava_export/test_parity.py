@@ -1,5 +1,6 @@
 """`verify` without Lava, and what a report says and writes."""
 
+import dataclasses
 import json
 
 import keras
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 import lava_export
-from keras_spiking_rnn import RLIF, PoissonEncoder, TimeSum
+from keras_spiking_rnn import RLIF, PoissonEncoder, SpikingLSTM, TimeSum
+from lava_export import convert, page, resources
 from lava_export.network import Dense, Network
 from lava_export.parity import ParityError
 from lava_export.report import LavaStage
@@ -33,6 +35,7 @@ def spikes():
 
 @pytest.fixture(scope="module")
 def model():
+    keras.utils.set_random_seed(2)
     return model_of(rlif(16, "first"), rlif(5, "second"), TimeSum())
 
 
@@ -49,6 +52,13 @@ def labels():
 def with_weights_halved(network):
     dense, *rest = network.layers
     return Network([Dense(dense.weights // 2, dense.exponent), *rest], head=network.head)
+
+
+def with_first_weights_halved(network):
+    """As `with_weights_halved`, but with all that is known of how it was made."""
+    dense, *rest = network.layers
+    half = Dense(dense.weights // 2, dense.exponent)
+    return dataclasses.replace(network, layers=(half, *rest))
 
 
 def test_counts_are_those_of_keras_own_layers(model, network, spikes, labels):
@@ -236,3 +246,127 @@ def test_a_stage_is_equal_only_if_spikes_and_states_are():
 
 def test_parity_error_is_public():
     assert lava_export.ParityError is ParityError
+
+
+class TestWholeModel:
+    """The layers, called one after the other, against the model."""
+
+    def test_they_agree(self, model, network, spikes, monkeypatch):
+        monkeypatch.setattr("lava_export.parity.COMPARED", 13)
+        monkeypatch.setattr("lava_export.parity.CHUNK", 11 * STEPS * (INPUTS + 16 + 16 + 5))
+        stage = lava_export.verify(model, network, spikes, modes=()).float_stage
+        assert (stage.compared, stage.unlike_model) == (13, 0)
+
+    def test_without_a_head(self, spikes):
+        model = model_of(rlif(16, "first"), rlif(5, "second"))
+        network = lava_export.export(model, calibration=spikes)
+        stage = lava_export.verify(model, network, spikes, modes=()).float_stage
+        assert (stage.compared, stage.unlike_model) == (30, 0)
+
+    def test_spikes_that_are_drawn_anew_are_not_compared(self):
+        model = model_of(PoissonEncoder(STEPS), rlif(8, "hidden"), shape=(INPUTS,))
+        x = np.random.default_rng(0).random((20, INPUTS), dtype="float32")
+        network = lava_export.export(model, calibration=x)
+        assert lava_export.verify(model, network, x, modes=()).float_stage.compared == 0
+
+    def test_a_model_that_does_more_is_refused(self, model, network, spikes, monkeypatch):
+        right = keras.Sequential.call
+        monkeypatch.setattr(
+            keras.Sequential, "call", lambda self, *args, **kwargs: 2 * right(self, *args, **kwargs)
+        )
+        with pytest.raises(lava_export.ConversionError, match="other scores than its layers"):
+            lava_export.verify(model, network, spikes, modes=())
+
+    def test_a_few_flipped_spikes_are_counted_only(self, model, network, spikes, monkeypatch):
+        right = convert.Description.scores
+
+        def flipped(self, outputs, network):
+            scores = np.array(right(self, outputs, network))
+            scores[4] += 1
+            return scores
+
+        monkeypatch.setattr(convert.Description, "scores", flipped)
+        stage = lava_export.verify(model, network, spikes, modes=()).float_stage
+        assert (stage.compared, stage.unlike_model) == (30, 1)
+
+
+class TestTrace:
+    def test_both_membranes_are_in_the_scale_of_keras(self, model, network, spikes):
+        halved = with_first_weights_halved(network)
+        report = lava_export.verify(model, halved, spikes, modes=())
+        trace, first = report.example.trace, report.float_stage.first
+        assert (first.layer, trace.threshold) == ("first", 1.0)
+        assert trace.first == max(0, first.step - 10)
+        assert len(trace.keras) == len(trace.integer) == min(STEPS, first.step + 11) - trace.first
+        assert trace.keras[first.step - trace.first] == pytest.approx(first.membrane)
+        dense, scale = halved.layers[0], halved.quantization.layers[0].scale
+        kernel = dense.weights[first.unit] // 2 * 2 * 2.0**dense.exponent / scale  # even ones
+        v, integer = 0.0, []
+        for step in range(trace.first + len(trace.keras)):
+            v = 0.8 * v + spikes[first.sample, step] @ kernel
+            integer.append(v)
+            v = 0.0 if v >= 1 else v
+        assert trace.integer == pytest.approx(integer[trace.first :], abs=2e-3)
+        assert np.abs(np.subtract(trace.keras, trace.integer)).max() > 0.1
+
+    def test_a_layer_without_a_membrane_has_none(self, spikes):
+        layer = SpikingLSTM(
+            16,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
+            return_sequences=True,
+        )
+        model = model_of(layer)
+        network = with_first_weights_halved(lava_export.export(model, calibration=spikes))
+        report = lava_export.verify(model, network, spikes, modes=())
+        assert report.float_stage.first is not None
+        assert report.example.trace is None
+
+    def test_a_network_written_by_hand_has_none(self, model, network, spikes):
+        report = lava_export.verify(model, with_weights_halved(network), spikes, modes=())
+        assert report.float_stage.first is not None
+        assert report.example.trace is None
+
+
+class TestPage:
+    @pytest.fixture(scope="class")
+    def halved(self, network):
+        return with_first_weights_halved(network)
+
+    @pytest.fixture(scope="class")
+    def report(self, model, halved, spikes, labels):
+        return lava_export.verify(model, halved, spikes, labels, modes=())
+
+    def test_it_has_all_parts(self, report, tmp_path):
+        pytest.importorskip("matplotlib")
+        report.to_html(tmp_path / "report.html")
+        text = (tmp_path / "report.html").read_text()
+        assert text.count("data:image/png;base64,") == 4
+        for part in (
+            "Accuracy",
+            "saturations",
+            "bits of range",
+            "synaptic operations a sample",
+            "ESTIMATE from published constants, not a measurement",
+            "IEEE Micro",
+            "NOT VERIFIED",
+        ):
+            assert part in text
+        for name in ("first", "second"):
+            assert text.count(f"<td>{name}</td>") == 4
+
+    def test_the_activity_is_that_of_the_integers(self, report, spikes, halved):
+        expected = resources.estimate(halved, resources.measure(halved, spikes))
+        assert report.resources == expected
+        assert report.to_dict()["resources"] == expected.to_dict()
+        assert report.to_dict()["trace"]["threshold"] == 1.0
+
+    def test_pictures_show_what_they_should(self, report):
+        pytest.importorskip("matplotlib")
+        (ax,) = page.accuracies(report).axes
+        widths = [bar.get_width() for bar in ax.patches]
+        assert widths == [report.float_stage.float_accuracy, report.float_stage.integer_accuracy]
+        (ax,) = page.membranes(report).axes
+        lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+        np.testing.assert_array_equal(lines["Keras"], report.example.trace.keras)
+        heights = sum(bar.get_height() for bar in page.histograms(report).axes[0].patches)
+        assert heights == 16 * INPUTS

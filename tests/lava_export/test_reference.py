@@ -87,8 +87,8 @@ def test_a_layer_steps_as_the_docstring_of_lif_says(layer, seed, steps):
             got = (result.states[name][0][sample, :, unit].tolist() for name in result.states)
             assert tuple(got) == expected[:3]
             wraps, saturations = wraps + expected[3], saturations + expected[4]
-            assert result.final_u[0][sample, unit] == expected[1][-1]
-            assert result.final_v[0][sample, unit] == expected[2][-1]
+            assert result.final[0]["u"][sample, unit] == expected[1][-1]
+            assert result.final[0]["v"][sample, unit] == expected[2][-1]
     assert result.wraps == [wraps]
     assert result.saturations == [saturations]
     np.testing.assert_array_equal(result.spikes, result.states["spikes"][0])
@@ -98,14 +98,14 @@ def test_a_current_that_wraps_is_counted():
     dense, lif = Dense([[255] * 6], exponent=7), LIF(vth=131071)  # 6 * 255 * 128 * 64 > 2**23
     result = reference.simulate_layer(dense, lif, np.ones((2, 3, 6), np.int8))
     assert result.wraps == [6]
-    assert (result.final_u[0] == 6 * 255 * 128 * 64 - 2**24).all()
+    assert (result.final[0]["u"] == 6 * 255 * 128 * 64 - 2**24).all()
 
 
 def test_a_membrane_that_saturates_is_counted():
     dense, lif = Dense([[0]]), LIF(vth=0, bias_mant=-4096, bias_exp=7, v0=-LIMIT + 1)
     result = reference.simulate_layer(dense, lif, np.zeros((2, 3, 1), np.int8))
     assert result.saturations == [6]
-    assert (result.final_v[0] == -LIMIT + 1).all()
+    assert (result.final[0]["v"] == -LIMIT + 1).all()
 
 
 def test_nothing_is_counted_where_nothing_overflows():
@@ -120,7 +120,7 @@ def test_a_membrane_at_the_threshold_does_not_fire():
         for mantissa in (0, 1)
     )
     assert (at.spikes.item(), above.spikes.item()) == (0, 1)
-    assert (at.final_v[0].item(), above.final_v[0].item()) == (640, 0)
+    assert (at.final[0]["v"].item(), above.final[0]["v"].item()) == (640, 0)
 
 
 def test_a_spike_resets_the_membrane_and_not_the_current():
@@ -143,8 +143,7 @@ def test_join_concatenates_samples_and_adds_counts(counts):
     first, second = (
         reference.Simulation(
             np.full((2, 3, 4), i, np.int8),
-            [np.full((2, 4), i)],
-            [np.full((2, 4), -i)],
+            [{"u": np.full((2, 4), i), "v": np.full((2, 4), -i)}],
             {"u": [np.full((2, 3, 4), i)]},
             wraps,
             wraps,
@@ -153,7 +152,7 @@ def test_join_concatenates_samples_and_adds_counts(counts):
     )
     joined = reference.join([first, second])
     assert joined.spikes[:, 0, 0].tolist() == [0, 0, 1, 1]
-    assert joined.final_u[0][:, 0].tolist() == [0, 0, 1, 1]
-    assert joined.final_v[0][:, 0].tolist() == [0, 0, -1, -1]
+    assert joined.final[0]["u"][:, 0].tolist() == [0, 0, 1, 1]
+    assert joined.final[0]["v"][:, 0].tolist() == [0, 0, -1, -1]
     assert joined.states["u"][0][:, 0, 0].tolist() == [0, 0, 1, 1]
     assert joined.wraps == joined.saturations == (None if counts[0] is None else [4, 6])

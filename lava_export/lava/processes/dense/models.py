@@ -18,7 +18,7 @@ from lava_export.lava.processes.dense.process import BatchDense
 class PyBatchDense(PyLoihiProcessModel):
     """BatchDense on a CPU: the weights of Lava's Dense, and one matrix product a step."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int8)
+    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     weights: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=8)
     a_buff: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -32,10 +32,10 @@ class PyBatchDense(PyLoihiProcessModel):
         if self.matrix is None:
             self.matrix = self.scaled_matrix()
         self.a_out.send(self.a_buff)
-        total = (self.s_in.recv().astype(self.matrix.dtype) @ self.matrix).astype(np.int64)
+        total = self.s_in.recv().astype(self.matrix.dtype) @ self.matrix
+        total = total.astype(np.int64).astype(np.int32)  # wraps as Lava's registers do
         exponent = self.proc_params["weight_exp"]
-        total = total << exponent if exponent > 0 else total >> -exponent
-        self.a_buff = total.astype(np.int32)
+        self.a_buff = total << exponent if exponent > 0 else total >> -exponent
 
     def scaled_matrix(self):
         """(in, units), in a float type in which no partial sum of the product is rounded."""
@@ -43,5 +43,6 @@ class PyBatchDense(PyLoihiProcessModel):
         weights = clip_weights(self.weights, sign_mode, num_bits=8)
         weights = truncate_weights(weights, sign_mode, self.proc_params["num_weight_bits"])
         largest = np.abs(weights).sum(axis=1, dtype=np.int64).max()
+        largest <<= self.proc_params["message_bits"]
         dtype = np.float32 if largest < 1 << 24 else np.float64
         return np.ascontiguousarray(weights.T, dtype)

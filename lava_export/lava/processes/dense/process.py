@@ -12,12 +12,18 @@ class BatchDense(AbstractProcess):
         weights: Integers (units, in), before Lava rounds them.
         weight_exp: Common power of two of all weights.
         num_weight_bits: Bits a weight is stored in.
-        batch: Samples at once. Spikes come as (batch, in), currents leave as (batch, units).
+        message_bits: Bits of a graded message, or 0 for spikes.
+        batch: Samples at once. Messages come as (batch, in), currents leave as (batch, units).
         name: Name in messages.
     """
 
-    def __init__(self, *, weights, weight_exp, num_weight_bits, batch, name):
-        super().__init__(weight_exp=weight_exp, num_weight_bits=num_weight_bits, name=name)
+    def __init__(self, *, weights, weight_exp, num_weight_bits, message_bits, batch, name):
+        super().__init__(
+            weight_exp=weight_exp,
+            num_weight_bits=num_weight_bits,
+            message_bits=message_bits,
+            name=name,
+        )
         units, inputs = weights.shape
         self.s_in = InPort(shape=(batch, inputs))
         self.a_out = OutPort(shape=(batch, units))

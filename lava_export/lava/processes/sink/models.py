@@ -17,7 +17,7 @@ from lava_export.lava.processes.sink.process import SharedSink
 class PySharedSink(PyLoihiProcessModel):
     """SharedSink on a CPU."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int8)
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def run_spk(self):
         """Write what arrives at this step; Lava counts steps from 1."""

@@ -8,7 +8,7 @@ class SharedSink(AbstractProcess):
     """Keeps the last T steps of what it receives.
 
     Args:
-        data: Shared int8 array (T, batch, n). Lava's step k is written at `(k - 1) % T`.
+        data: Shared array (T, batch, n). Lava's step k is written at `(k - 1) % T`.
         name: Name in messages.
     """
 

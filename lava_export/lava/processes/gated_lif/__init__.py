@@ -1,0 +1,1 @@
+"""Units with a current behind a forget gate and a soft reset."""

@@ -1,0 +1,1 @@
+"""A layer of an exported network, with its synapses."""

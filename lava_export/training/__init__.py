@@ -1,0 +1,1 @@
+"""Quantization-aware training: the integers of the chip in the Keras forward pass."""

@@ -1,0 +1,68 @@
+"""What the cells of quantization-aware training share, and the layer around them."""
+
+import keras
+
+from keras_spiking_rnn import metrics
+from keras_spiking_rnn.base import constructor_arguments, serialized
+
+# Even, and the same for matrices with one sign as with both.
+LARGEST_WEIGHT = 254
+
+
+def outputs_of(cell, inputs):
+    """What a cell makes of `inputs` (batch, T, in) in Keras."""
+    return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)["spikes"]
+
+
+class QuantizedCell:
+    """Mixin of the cells that compute in the integers of the chip.
+
+    A subclass is a subclass of the cell that it takes the place of, too, with more arguments after
+    those of that cell; they say how floats become integers. Its weights are the floats that are
+    trained; `integers` turns them into what the chip holds. Noise and dropout are left out.
+    """
+
+    # The class of the cell whose place this one takes.
+    original = None
+    # Names of the arguments that are not those of the original.
+    settings = ()
+    prepared = None
+
+    def integers(self):
+        """The registers, from the weights: tensors that hold integers, with gradients."""
+        raise NotImplementedError
+
+    def registers(self):
+        """The registers of this sequence."""
+        return self.integers() if self.prepared is None else self.prepared
+
+    def get_config(self):
+        """Returns the arguments of the constructor as a dictionary."""
+        config = keras.layers.Layer.get_config(self)
+        for name in (*constructor_arguments(self.original), *self.settings):
+            config[name] = serialized(name, getattr(self, name))
+        return config
+
+
+@keras.saving.register_keras_serializable(package="lava_export")
+class QuantizedRNN(keras.layers.RNN):
+    """`keras.layers.RNN` of one of the quantized cells.
+
+    Weights become integers once a sequence, and not at each of its steps.
+
+    Args:
+        cell: A quantized cell.
+        zero_output_for_mask: Whether the output is 0 at masked steps.
+        **kwargs: The other arguments of `keras.layers.RNN`.
+    """
+
+    def __init__(self, cell, zero_output_for_mask=True, **kwargs):
+        super().__init__(cell, zero_output_for_mask=zero_output_for_mask, **kwargs)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """Runs the cell over the sequences."""
+        self.cell.prepared = self.cell.integers()
+        try:
+            return super().call(sequences, initial_state, mask, training)
+        finally:
+            self.cell.prepared = None

@@ -1,0 +1,103 @@
+"""Units of a LIF-LSTM: gates and a cell, and a membrane that fires and goes back to the gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lava_export import arithmetic
+from lava_export.synapses import Dense
+from lava_export.units.base import Units
+
+
+@dataclass(frozen=True, eq=False)
+class LIFLSTM(Units):
+    """Long short-term memory that fires, to which `keras_spiking_rnn.LIFLSTM` is exported.
+
+    What goes back through the recurrent synapses is the membrane, not the spikes: graded messages.
+    At each step, with the weighted inputs `a` of the four ports, to which the recurrent synapses
+    add what the messages of the last step bring, and `/ 4096` rounding toward zero::
+
+        z = a * 2**shift + bias                          for each port; saturates at 24 bits
+        i, f, g, o = sigmoid(z_i), sigmoid(z_f), tanh(z_g), sigmoid(z_o)
+        c = c * f / 4096 + g * 2**cell_shift * i / 4096  saturates at 24 bits
+        v = tanh(c >> cell_shift) * o / 4096
+        spike = v >= threshold
+        u = (reset where a spike is, else v) * keep / 4096 + membrane_bias    likewise
+        message = u >> message_shift
+
+    where `sigmoid` is `fine_sigmoid` and `tanh` that of `lava_export.arithmetic`, in which 4096
+    stands for 1, as it does in `z`, `v` and `u`; in `c` it is `4096 * 2**cell_shift`. Shifts to
+    the right round down. All states are 0 before the first step. Each value but the two shifts is
+    one integer for all units, or an array with one for each; `bias` and `shift` have one for each
+    of the four ports of each unit, in blocks i, f, g, o.
+
+    Args:
+        threshold: Threshold, 24 bits.
+        reset: Membrane after a spike, 24 bits.
+        keep: The part of the membrane that is kept, in [0, 4096].
+        membrane_bias: Bias of the membrane, 24 bits.
+        bias: Biases of the four ports, 24 bits.
+        shift: Powers of two of the weighted inputs, in [-15, 15].
+        cell_shift: Bits that the cell has more than the membrane, in [0, 11].
+        message_shift: Bits that a message has less than the membrane, in [0, 23].
+        recurrent: Synapses from the messages back to the four ports, a step later; or None.
+
+    Raises:
+        TypeError: If a value is not an integer.
+        ValueError: If a value does not fit its register, or a shape is wrong.
+    """
+
+    threshold: int | np.ndarray = 2048
+    reset: int | np.ndarray = 0
+    keep: int | np.ndarray = 1229
+    membrane_bias: int | np.ndarray = 0
+    bias: int | np.ndarray = 0
+    shift: int | np.ndarray = 0
+    cell_shift: int = 4
+    message_shift: int = 0
+    recurrent: Dense | None = None
+
+    ports: ClassVar[int] = 4
+    states: ClassVar[tuple] = ("u", "c")
+    of_ports: ClassVar[tuple] = ("bias", "shift")
+    of_all: ClassVar[tuple] = ("cell_shift", "message_shift")
+    feeds_outputs: ClassVar[bool] = False
+
+    @property
+    def feedback_bits(self):
+        """Bits of the largest message that there can be, without its sign."""
+        before = np.maximum(arithmetic.DECAY_UNITY, np.abs(self.reset))  # the leak
+        largest = (before * np.asarray(self.keep) >> arithmetic.DECAY_SHIFT) + np.abs(
+            self.membrane_bias
+        )
+        largest = min(int(np.max(largest)), arithmetic.STATE_LIMIT - 1)
+        return max(1, (-(-largest >> self.message_shift)).bit_length())  # a shift rounds down
+
+    def feedback(self, state, output):
+        """The messages."""
+        return state["u"] >> self.message_shift
+
+    def dynamics(self):
+        """The steps that the class's docstring writes out."""
+
+        def step(state, current):
+            ports = arithmetic.saturate(arithmetic.shifted(current, self.shift) + self.bias)
+            z_i, z_f, z_g, z_o = self.split(ports)
+            i, f, o = (arithmetic.fine_sigmoid(z) for z in (z_i, z_f, z_o))
+            written = arithmetic.decay(arithmetic.tanh(z_g) << self.cell_shift, i)
+            unbounded = arithmetic.decay(state["c"], f) + written
+            c = arithmetic.saturate(unbounded)
+            saturations = np.count_nonzero(c != unbounded)
+            v = arithmetic.decay(arithmetic.tanh(c >> self.cell_shift), o)
+            spikes = v >= self.threshold
+            left = np.where(spikes, self.reset, v)
+            unbounded = arithmetic.decay(left, np.asarray(self.keep, np.int64)) + self.membrane_bias
+            u = arithmetic.saturate(unbounded)
+            saturations += np.count_nonzero(u != unbounded)
+            state["u"], state["c"] = u.astype(np.int32), c.astype(np.int32)
+            return spikes, 0, saturations
+
+        return step

@@ -1,0 +1,66 @@
+"""What the units share whose membrane is not reset, but loses what the last output took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lava_export import arithmetic
+from lava_export.units.base import Units
+
+
+@dataclass(frozen=True, eq=False)
+class SoftResetUnits(Units):
+    """Base of the units with a current, a membrane, and outputs of one or more bits.
+
+    A subclass computes the current `i` of a step; the rest of the step is::
+
+        v = v * keep_v / 4096 + i - y * height           saturates at 24 bits
+        y = [v >= threshold]                            with bits = 0
+        y = level(v) if v >= threshold, else 0          with more
+        y = sign(v) * level(|v|) if |v| >= threshold, else 0    with more, signed
+
+    where `y` before it is the output of the last step, and `level` counts how often `height` fits
+    into a number, at most `2**bits - 1`. All states are 0 before the first step.
+    """
+
+    states: ClassVar[tuple] = ("i", "v", "y")
+    of_all: ClassVar[tuple] = ("bits", "signed")
+
+    def __post_init__(self):
+        super().__post_init__()
+        owner = type(self).__name__
+        if self.signed and not self.bits:
+            raise ValueError(
+                f"{owner}: spikes have no sign: set bits to the bits of an output without its "
+                "sign, at least 1, or signed=0."
+            )
+        top = int(np.max(self.height)) << self.bits
+        if self.bits and top > arithmetic.STATE_LIMIT:
+            raise ValueError(
+                f"{owner}: height * 2**bits, the membrane at which the output is largest, must be "
+                f"at most {arithmetic.STATE_LIMIT}, which a membrane of 24 bits can reach, got "
+                f"{top}."
+            )
+
+    @property
+    def output_bits(self):
+        """0 for spikes; otherwise the bits of the outputs, without their sign."""
+        return self.bits
+
+    def fire(self, state, i):
+        """Replace the states by those of a step with the current `i`, which is within 24 bits.
+
+        Returns:
+            The outputs, and the number of membranes that saturated.
+        """
+        taken = state["y"].astype(np.int64) * self.height
+        unbounded = arithmetic.decay(state["v"], np.asarray(self.keep_v, np.int64)) + i - taken
+        v = arithmetic.saturate(unbounded)
+        size = np.abs(v) if self.signed else v
+        y = arithmetic.level(size, self.height, self.bits) if self.bits else np.ones_like(v)
+        y = np.where(size >= self.threshold, np.sign(v) * y if self.signed else y, 0)
+        state["i"], state["v"], state["y"] = (s.astype(np.int32) for s in (i, v, y))
+        return state["y"], np.count_nonzero(v != unbounded)
