@@ -10,7 +10,6 @@ Reference:
 import dataclasses
 import functools
 import math
-import numbers
 import warnings
 
 import keras
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from keras import activations, constraints, initializers, ops, regularizers
 
+from keras_spiking_rnn import checks
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 CONDITIONS = ("threshold", "half_threshold")
@@ -130,8 +130,7 @@ class AAN:
 
 
 def _check_number(title, name, value, low=-math.inf, open_low=False, infinite=False):
-    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and value >= low
-    if not fits or (open_low and value == low) or (math.isinf(value) and not infinite):
+    if not (checks.is_number(value, low, open_low=open_low) or (infinite and value == math.inf)):
         limit = "" if low == -math.inf else f" {'above' if open_low else 'of at least'} {low:g}"
         kind = "a number" if infinite else "a finite number"
         raise ValueError(f"{title}: `{name}` must be {kind}{limit}. Received: {name}={value!r}")
@@ -143,12 +142,6 @@ def _check_seconds(title, name, value, longest):
             f"{title}: `{name}` is in seconds: 10 ms is 10e-3. It must be at most {longest:g} s. "
             f"Received: {name}={value!r}"
         )
-
-
-def _check_choice(title, name, value, choices):
-    if value not in choices:
-        expected = " or ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{title}: `{name}` must be {expected}. Received: {name}={value!r}")
 
 
 def asn_step(I, state, neuron, uniform=None):  # noqa: E741, N803
@@ -274,8 +267,8 @@ class AdaptiveSpikingNeuron:
         for name in ("tau_eta", "tau_beta", "tau_gamma", "tau_phi"):
             _check_seconds(title, name, getattr(self, name), LONGEST_TAU)
         _check_seconds(title, "dt", self.dt, LONGEST_DT)
-        _check_choice(title, "condition", self.condition, CONDITIONS)
-        _check_choice(title, "adaptation", self.adaptation, ADAPTATIONS)
+        checks.either(title, "condition", self.condition, CONDITIONS)
+        checks.either(title, "adaptation", self.adaptation, ADAPTATIONS)
 
     def decay(self, tau):
         """The part of a trace with the time constant `tau` that is left after one time step."""
@@ -294,7 +287,8 @@ class AdaptiveSpikingNeuron:
             A `SpikingResponse`, with arrays of shape `(batch, steps, ...)`.
 
         Raises:
-            ValueError: If the shape of `current` does not fit, or `duration` is too short.
+            ValueError: If the shape of `current` does not fit, it is not finite, or `duration` is
+                too short.
         """
         current = np.asarray(current, "float32")
         if current.ndim < (1 if duration is not None else 2):
@@ -302,6 +296,11 @@ class AdaptiveSpikingNeuron:
                 "AdaptiveSpikingNeuron.simulate: `current` must have shape (batch, ...) with a "
                 "`duration`, or (batch, steps, ...) without. Received the shape "
                 f"{current.shape} and duration={duration!r}"
+            )
+        if not np.isfinite(current).all():
+            raise ValueError(
+                "AdaptiveSpikingNeuron.simulate: `current` must be finite. Received NaN or an "
+                "infinity."
             )
         if duration is None:
             current = np.moveaxis(current, 1, 0)
@@ -1125,9 +1124,9 @@ def convert(analog, neuron=None, time_window=200e-3, cec_weight="paper", toleran
             activation, `Concatenate`, `Add` and `Dropout`.
         neuron: The `AdaptiveSpikingNeuron` that the neurons become; by default that of the paper.
         time_window: $\Delta t$ in seconds, at most 10, for which each step's input is held.
-        cec_weight: $W_{CEC}$: `"paper"` for $	au_\eta / \Delta t$, `"exact"` for
-            $dt / (1 - e^{-dt / 	au_eta}) / \Delta t$. A current that grows by 1 at a spike is in
-            the mean $dt / (1 - e^{-dt/	au_eta})$, 10.51 ms for 10 ms, times the rate of the
+        cec_weight: $W_{CEC}$: `"paper"` for $\tau_\eta / \Delta t$, `"exact"` for
+            $dt / (1 - e^{-dt / \tau_eta}) / \Delta t$. A current that grows by 1 at a spike is in
+            the mean $dt / (1 - e^{-dt/\tau_eta})$, 10.51 ms for 10 ms, times the rate of the
             spikes. The paper's weight makes the CEC about 5 % too small.
         tolerance: Largest root mean squared difference, for input signals from 0 to 4.8, of an AAN
             to the measured response of `neuron` that brings no warning.
@@ -1136,6 +1135,7 @@ def convert(analog, neuron=None, time_window=200e-3, cec_weight="paper", toleran
         An `AdaptiveSpikingLSTM`.
 
     Raises:
+        TypeError: If `analog` is no layer or model, or `neuron` is no neuron.
         ValueError: If an argument is out of range, or the model has something that does not
             convert.
 
@@ -1149,7 +1149,15 @@ def convert(analog, neuron=None, time_window=200e-3, cec_weight="paper", toleran
     ```
     """
     neuron = AdaptiveSpikingNeuron() if neuron is None else neuron
-    _check_choice("convert", "cec_weight", cec_weight, CEC_WEIGHTS)
+    for name, value, kind in (
+        ("analog", analog, keras.layers.Layer),
+        ("neuron", neuron, AdaptiveSpikingNeuron),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"convert: `{name}` must be an instance of {kind.__name__}. Received: {value!r}"
+            )
+    checks.either("convert", "cec_weight", cec_weight, CEC_WEIGHTS)
     window = neuron._steps("convert", "time_window", time_window, LONGEST_WINDOW)
     kept = neuron.decay(neuron.tau_beta)
     if kept == 1 or not math.isfinite(neuron.tau_eta):

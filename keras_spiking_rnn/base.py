@@ -16,7 +16,7 @@ from keras.src.backend.common.variables import AutocastScope
 # has no public name for it.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from keras_spiking_rnn import surrogates
+from keras_spiking_rnn import checks, surrogates
 
 HALF = ("float16", "bfloat16")
 
@@ -142,12 +142,7 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
                 f"{layer}(..., activity_regularizer=...) or "
                 "keras.layers.RNN(cell, activity_regularizer=...)."
             )
-        if isinstance(units, bool) or not isinstance(units, numbers.Integral) or units <= 0:
-            raise ValueError(
-                f"{self.title}: `{self.unit}s` must be a positive integer. Received: "
-                f"{self.unit}s={units!r}"
-            )
-        self.units = int(units)
+        self.units = checks.positive_integer(self.title, f"{self.unit}s", units)
         self.dropout = self._fraction("dropout", dropout)
         self.recurrent_dropout = self._fraction("recurrent_dropout", recurrent_dropout)
         self.seed = seed
@@ -162,7 +157,7 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         return f"{type(self).__name__} '{self.name}'"
 
     def _fraction(self, name, value):
-        if not (isinstance(value, numbers.Real) and 0 <= value < 1):
+        if not checks.is_number(value, 0, 1, open_high=True):
             raise ValueError(
                 f"{self.title}: `{name}` must be at least 0 and below 1, it is the fraction of "
                 f"the inputs to drop. Received: {name}={value!r}"
@@ -171,30 +166,11 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
 
     def number(self, name, value, low=-math.inf, high=math.inf, open_low=False):
         """`value` as a float, if it is finite and in [low, high], or in (low, high]."""
-        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (fits and math.isfinite(value) and low <= value <= high) or (
-            open_low and value == low
-        ):
-            limits = []
-            if low > -math.inf:
-                limits.append(f"{'above' if open_low else 'at least'} {low:g}")
-            if high < math.inf:
-                limits.append(f"at most {high:g}")
-            raise ValueError(
-                f"{self.title}: `{name}` must be a finite number"
-                + (f", {' and '.join(limits)}" if limits else "")
-                + f". Received: {name}={value!r}"
-            )
-        return float(value)
+        return checks.number(self.title, name, value, low, high, open_low)
 
     def one_of(self, name, value, known):
         """`value`, if it is one of those that are `known`."""
-        if value not in known:
-            raise ValueError(
-                f"{self.title}: `{name}` must be one of {', '.join(known)}. Received: "
-                f"{name}={value!r}"
-            )
-        return value
+        return checks.one_of(self.title, name, value, known)
 
     def configure_weight(self, name, initializer, regularizer, constraint):
         """Sets what the weight `name` needs."""
@@ -479,6 +455,28 @@ class SpikingRNN(keras.layers.RNN):
         self.autocast = False
         self.input_spec = keras.layers.InputSpec(ndim=cell.input_ndim + 1)
 
+    def build(self, sequences_shape, initial_state_shape=None):
+        """Creates the weights for sequences of shape `(batch, steps, ...)`."""
+        super().build(sequences_shape, initial_state_shape)
+        # Keras then says which size of other inputs differs.
+        self.input_spec = keras.layers.InputSpec(shape=(None, None, *sequences_shape[2:]))
+
+    def _check_steps(self, sequences, mask):
+        steps = sequences.shape[1]
+        if steps == 0:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}': the sequences have no steps. Received the "
+                f"shape {tuple(sequences.shape)}."
+            )
+        masked = None if mask is None else keras.tree.flatten(mask)[0].shape
+        if masked is not None and (
+            len(masked) != 2 or (None not in (steps, masked[1]) and masked[1] != steps)
+        ):
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}': the mask must have shape (batch, steps), of "
+                f"sequences of shape {tuple(sequences.shape)}. Received the shape {tuple(masked)}."
+            )
+
     def loop(self, sequences, initial_state, mask, training=False):
         """Runs the cell over the sequences, as `keras.layers.RNN.inner_loop` does."""
         return super().inner_loop(sequences, initial_state, mask, training=training)
@@ -497,6 +495,7 @@ class SpikingRNN(keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """Runs the cell over the sequences: see the class."""
+        self._check_steps(sequences, mask)
         # Keras' autocast scope rounds the states of a stateful layer to half precision whenever
         # they are read from their variables or assigned to them.
         with AutocastScope(None):

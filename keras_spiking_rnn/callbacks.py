@@ -3,13 +3,12 @@
 import contextlib
 import importlib.util
 import io
-import numbers
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_rnn import metrics, plots
+from keras_spiking_rnn import checks, metrics, plots
 
 BINS = 30
 
@@ -69,13 +68,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
 
     def __init__(self, log_dir, x, every=1, rasters=None, max_units=64, initial=True):
         super().__init__()
-        for name, value in (("every", every), ("max_units", max_units)):
-            is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not (is_integer and value > 0):
-                raise ValueError(
-                    f"SpikingTensorBoard: `{name}` must be a positive integer. Received: "
-                    f"{name}={value!r}"
-                )
+        self.every = checks.positive_integer("SpikingTensorBoard", "every", every)
+        self.max_units = checks.positive_integer("SpikingTensorBoard", "max_units", max_units)
         has_matplotlib = importlib.util.find_spec("matplotlib") is not None
         if rasters and not has_matplotlib:
             raise ImportError(
@@ -84,9 +78,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
             )
         self.log_dir = str(log_dir)
         self.x = x
-        self.every = int(every)
         self.rasters = has_matplotlib if rasters is None else bool(rasters)
-        self.max_units = int(max_units)
         self.initial = bool(initial)
 
     def on_train_begin(self, logs=None):

@@ -1,10 +1,11 @@
 """Static inputs as sequences: functions, and layers that call them."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
+
+from keras_spiking_rnn import checks
 
 
 def _title(layer):
@@ -12,16 +13,11 @@ def _title(layer):
 
 
 def _checked_steps(title, steps):
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps <= 0:
-        raise ValueError(
-            f"{title}: `steps` must be a positive integer, the number of time steps to make. "
-            f"Received: steps={steps!r}"
-        )
-    return int(steps)
+    return checks.positive_integer(title, "steps", steps, "the number of time steps to make")
 
 
 def _checked_number(title, name, value, meaning, below=math.inf):
-    if not (isinstance(value, numbers.Real) and 0 < value < below):
+    if not checks.is_number(value, 0, below, open_low=True, open_high=True):
         limits = "finite number greater than 0" if below == math.inf else "number between 0 and 1"
         raise ValueError(
             f"{title}: `{name}` must be a {limits}, {meaning}. Received: {name}={value!r}"
@@ -177,16 +173,12 @@ def on_off(x, low=0.0, high=1.0, off="complement", seed=None):
 
 
 def _checked_on_off(title, low, high, off):
-    numbers_fit = all(isinstance(value, numbers.Real) for value in (low, high))
-    if not (numbers_fit and -math.inf < low < high < math.inf):
+    if not (checks.is_number(low) and checks.is_number(high) and low < high):
         raise ValueError(
             f"{title}: `low` and `high` must be finite numbers, `low` below `high`. Received: "
             f"low={low!r}, high={high!r}"
         )
-    if off not in ("complement", "independent", None):
-        raise ValueError(
-            f"{title}: `off` must be 'complement', 'independent' or None. Received: off={off!r}"
-        )
+    off = checks.either(title, "off", off, ("complement", "independent", None))
     return float(low), float(high), off
 
 
@@ -240,11 +232,7 @@ def delta(x, threshold=0.1, padding=False, off_spike=False):
 
 
 def _checked_delta(title, threshold, off_spike):
-    if off_spike not in (False, True, "neurons"):
-        raise ValueError(
-            f"{title}: `off_spike` must be False, True or 'neurons'. Received: "
-            f"off_spike={off_spike!r}"
-        )
+    checks.either(title, "off_spike", off_spike, (False, True, "neurons"))
     return _checked_number(title, "threshold", threshold, "the smallest change to spike"), off_spike
 
 

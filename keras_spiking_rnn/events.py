@@ -1,7 +1,7 @@
 r"""Events of event cameras and silicon cochleas: their format, files, frames, and a simulator.
 
 Events are NumPy structured arrays, one element an event, in the order of time. This is the format
-of `tonic`: what its datasets load, and what its transforms take and give, needs no conversion.
+of `tonic`: events that its datasets load, or its transforms give, need no conversion.
 
 | Field | Meaning | Type |
 |---|---|---|
@@ -23,6 +23,8 @@ import uuid
 import warnings
 
 import numpy as np
+
+from keras_spiking_rnn import checks
 
 DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 
@@ -126,6 +128,8 @@ def check(events, size=None, sort=False):
             message names the first such event and its value.
     """
     _check_structured(events)
+    if size is not None:
+        _check_size("check", size, cochlea=True)
     is_flat = "y" not in events.dtype.names if size is None else len(size) == 1
     names = ["x", "t", "p"] if is_flat else ["x", "y", "t", "p"]
     for name in names:
@@ -191,32 +195,21 @@ def _check_structured(events):
     )
 
 
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value <= 0:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-
-
-def _check_choice(name, value, choices):
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}"
-        )
-
-
-def _check_size(size, cochlea=False):
+def _check_size(title, size, cochlea=False):
     if not (
         isinstance(size, (tuple, list))
         and len(size) in ((1, 2) if cochlea else (2,))
-        and all(isinstance(side, numbers.Integral) and side > 0 for side in size)
+        and all(checks.is_integer(side, low=1) for side in size)
     ):
         raise ValueError(
-            "`size` must be (height, width) of the camera"
+            f"{title}: `size` must be (height, width) of the camera"
             + (", or (channels,) of a cochlea" if cochlea else "")
             + f". Received: size={size!r}"
+            + (". The sensor_size of tonic is (width, height, polarities)." if cochlea else "")
         )
 
 
-def _check_windows(count, time, size, steps, remainder, start):
+def _check_windows(title, count, time, size, steps, remainder, start):
     """Refuses arguments of `frames` that are out of range."""
     if (count is None) == (time is None):
         raise ValueError(
@@ -225,14 +218,25 @@ def _check_windows(count, time, size, steps, remainder, start):
         )
     for name, value in {"count": count, "time": time, "steps": steps}.items():
         if value is not None:
-            _check_count(name, value)
-    _check_choice("remainder", remainder, ("drop", "keep"))
+            meaning = "microseconds" if name == "time" else ""
+            checks.positive_integer(title, name, value, meaning)
+    checks.one_of(title, "remainder", remainder, ("drop", "keep"))
     if start is not None and (count is not None or not isinstance(start, numbers.Integral)):
         raise ValueError(
             "`start` must be an integer, in microseconds, and is for windows of time only. "
             f"Received: start={start!r}, count={count!r}"
         )
-    _check_size(size, cochlea=True)
+    _check_size(title, size, cochlea=True)
+
+
+def _numeric(dtype):
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or kind.kind not in "biuf":
+        raise ValueError(f"frames: `dtype` must be a type of numbers. Received: dtype={dtype!r}")
+    return kind
 
 
 def _windows(t, count, time, start, keep):
@@ -250,7 +254,7 @@ def frames(
     count=None,
     time=None,
     *,
-    size,
+    size=None,
     steps=None,
     binary=False,
     polarity=True,
@@ -271,7 +275,8 @@ def frames(
         events: The events; see `check`.
         count: Number of events in a window. Either this or `time`.
         time: Duration of a window in microseconds.
-        size: `(height, width)` of the camera, or `(channels,)` of a cochlea.
+        size: `(height, width)` of the camera, or `(channels,)` of a cochlea. It must be given: the
+            events do not tell it.
         steps: Number of frames to give: more are cut off, and zeros stand for those that are
             missing. `None` for as many as there are.
         binary: Whether a pixel is 1 where there are events, instead of their number.
@@ -296,7 +301,8 @@ def frames(
         ValueError: If an argument or an event is out of range, if the events do not fill one
             window or span far too many, or if `dtype` cannot hold the numbers of events.
     """
-    _check_windows(count, time, size, steps, remainder, start)
+    _check_windows("frames", count, time, size, steps, remainder, start)
+    dtype = _numeric(dtype)
     events = check(events, size, sort)
     t = events["t"].astype(np.int64)
     start = int(t[0]) if start is None else start
@@ -338,7 +344,6 @@ def frames(
 
 def _narrowed(counts, dtype):
     """`counts` as an array of `dtype`, if that can hold them."""
-    dtype = np.dtype(dtype)
     most = int(counts.max())
     limit = np.iinfo(dtype).max if dtype.kind in "iu" else 1
     if dtype.kind == "f":
@@ -377,8 +382,8 @@ def dataset(
 
     Args:
         samples: The recordings, `(events, label)` each: a sequence, which needs `len` and an index
-            only, as all datasets of `tonic` and of `keras_spiking_rnn.datasets` do; or something to
-            iterate over, anew in each epoch.
+            only, as the datasets of `keras_spiking_rnn.datasets` and those of `tonic` that are for
+            classification; or something to iterate over, anew in each epoch.
         batch_size: Number of recordings in a batch.
         count: Number of events in a window; see `frames`.
         time: Duration of a window in microseconds; see `frames`.
@@ -414,8 +419,13 @@ def dataset(
     """
     import tensorflow as tf
 
-    _check_count("batch_size", batch_size)
+    checks.positive_integer("dataset", "batch_size", batch_size)
     is_sequence = hasattr(samples, "__getitem__") and hasattr(samples, "__len__")
+    if not is_sequence and not hasattr(samples, "__iter__"):
+        raise TypeError(
+            "`samples` must be a sequence of recordings, (events, label) each, or something to "
+            f"iterate over. Received: {type(samples).__name__}"
+        )
     if not is_sequence and iter(samples) is samples:
         raise TypeError(
             "`samples` can be read only once, but is read anew in each epoch: pass a list, or an "
@@ -435,7 +445,7 @@ def dataset(
     first_events, label = _pair(sample)
     size = _size_of(samples, first_events) if size is None else size
     label_like = _label(label)
-    _check_windows(count, time, size, steps, remainder, start)
+    _check_windows("dataset", count, time, size, steps, remainder, start)
 
     def example(index, sample):
         try:
@@ -587,7 +597,7 @@ def simulate(
         ValueError: If an argument is out of range, or shapes do not fit.
     """
     video, times = np.asarray(video), np.asarray(times, np.float64)
-    if video.ndim != 3 or len(video) < 2 or times.shape != (len(video),):
+    if video.ndim != 3 or len(video) < 2 or not video.size or times.shape != (len(video),):
         raise ValueError(
             "`video` must have shape (frames, height, width) with two frames or more, and `times` "
             f"one time for each. Received the shapes {video.shape} and {times.shape}."
@@ -596,15 +606,20 @@ def simulate(
         raise ValueError(
             f"`times` must be at least 0 and increase from frame to frame. Received: {times}"
         )
-    for name, value, low in [
-        ("threshold_on", threshold_on, None),
-        ("threshold_off", threshold_off, None),
-        ("offset", offset, 0),
-        ("refractory", refractory, 0),
-        ("mismatch", mismatch, 0),
-        ("noise_rate", noise_rate, 0),
+    if times[-1] - times[0] < 1:
+        raise ValueError(
+            f"Times are in microseconds, and from {times[0]:g} to {times[-1]:g} there is not even "
+            "one: 105 ms are 105_000."
+        )
+    for name, value, above_0 in [
+        ("threshold_on", threshold_on, True),
+        ("threshold_off", threshold_off, True),
+        ("offset", offset, False),
+        ("refractory", refractory, False),
+        ("mismatch", mismatch, False),
+        ("noise_rate", noise_rate, False),
     ]:
-        _check_number(name, value, low)
+        checks.number("simulate", name, value, 0, open_low=above_0)
     intensity = video / 255 if video.dtype == np.uint8 else video
     if not (intensity.min() + offset > 0 and np.isfinite(intensity).all()):
         raise ValueError(
@@ -643,14 +658,6 @@ def simulate(
     order = np.lexsort((pixel, t))
     y, x = np.divmod(pixel[order], video.shape[2])
     return make(x, y, t[order], p[order])
-
-
-def _check_number(name, value, low):
-    """Refuses what is not a finite number of at least `low`, or above 0 if `low` is `None`."""
-    fits = isinstance(value, numbers.Real) and math.isfinite(value)
-    if not (fits and (value > 0 if low is None else value >= low)):
-        limit = "above 0" if low is None else f"at least {low}"
-        raise ValueError(f"`{name}` must be a finite number, {limit}. Received: {name}={value!r}")
 
 
 def _crossings(levels, times, thresholds):
@@ -750,7 +757,7 @@ def moving(
             "`path` must be two or more points (x, y), in pixels to the right and down. Received: "
             f"{path.tolist()}"
         )
-    _check_number("pixels_per_frame", pixels_per_frame, None)
+    checks.number("saccades", "pixels_per_frame", pixels_per_frame, 0, open_low=True)
     durations = np.asarray(duration, np.float64)
     if durations.shape not in ((), (len(path) - 1,)) or not (durations > 0).all():
         raise ValueError(
@@ -762,7 +769,7 @@ def moving(
     low, high = np.floor(path.min(axis=0)), np.ceil(path.max(axis=0))
     room = (image.shape + high[::-1] - low[::-1]).astype(int)
     if size is not None:
-        _check_size(size)
+        _check_size("saccades", size)
     size = room if size is None else np.array(size)
     # Where the point (0, 0) of the path puts the corner of the image: at whole pixels.
     corner = (size - room) // 2 - low[::-1]
@@ -784,7 +791,7 @@ def _drawn(image, shifts, size, background):
     if isinstance(background, numbers.Real):
         wide = np.pad(image, margin, constant_values=background)
     else:
-        _check_choice("background", background, ("edge", "a number"))
+        checks.one_of("saccades", "background", background, ("edge", "a number"))
         wide = np.pad(image, margin, mode="edge")
     whole = np.floor(shifts).astype(int)
     video = np.empty((len(shifts), *size))
@@ -875,10 +882,10 @@ def read_aedat(path, orientation="jaer", backwards="error", special="error", ver
 
 def check_reading(orientation="jaer", backwards="error", special="error", version=None):
     """Refuses arguments of `read_aedat` that are out of range, with a `ValueError`."""
-    _check_choice("orientation", orientation, ORIENTATIONS)
-    _check_choice("backwards", backwards, ("error", "sort", "join"))
-    _check_choice("special", special, ("error", "drop"))
-    _check_choice("version", version, (None, 1.0))
+    checks.one_of("read_aedat", "orientation", orientation, ORIENTATIONS)
+    checks.one_of("read_aedat", "backwards", backwards, ("error", "sort", "join"))
+    checks.one_of("read_aedat", "special", special, ("error", "drop"))
+    checks.one_of("read_aedat", "version", version, (None, 1.0))
 
 
 def _record(version):
@@ -948,8 +955,8 @@ def write_aedat(path, events, version=2.0, orientation="jaer"):
         TypeError: If the events are not a structured array of the right fields.
         ValueError: If an argument or an event is out of range.
     """
-    _check_choice("version", version, (1.0, 2.0))
-    _check_choice("orientation", orientation, ORIENTATIONS)
+    checks.one_of("write_aedat", "version", version, (1.0, 2.0))
+    checks.one_of("write_aedat", "orientation", orientation, ORIENTATIONS)
     events = check(events, (128, 128))
     if events["t"][-1] >= _WRAP:
         raise ValueError(

@@ -6,8 +6,6 @@ Reference:
     Sequential Learning* (2021), sections 2 and 3.
 """
 
-import numbers
-
 import keras
 import tensorflow as tf
 from keras import constraints, initializers, ops, regularizers
@@ -15,7 +13,7 @@ from keras import constraints, initializers, ops, regularizers
 # The loop over time has no public name.
 from keras.src.backend import rnn
 
-from keras_spiking_rnn import activations, surrogates
+from keras_spiking_rnn import activations, checks, surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 
@@ -212,8 +210,7 @@ class MembraneCell(SpikingCell):
     def _bits(self, bits):
         if bits is None:
             return None
-        is_integer = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
-        if not (is_integer and 1 <= bits <= 8):
+        if not checks.is_integer(bits, 1, 8):
             raise ValueError(
                 f"{self.title}: `bits` must be an integer from 1 to 8, or None for outputs 0 and 1 "
                 f"at a fixed threshold. Received: bits={bits!r}"
@@ -230,8 +227,7 @@ class MembraneCell(SpikingCell):
 
     def _threshold_ratio(self, ratio):
         largest = 2 ** (self.bits or 8) - 1
-        is_integer = isinstance(ratio, numbers.Integral) and not isinstance(ratio, bool)
-        if not (is_integer and 1 <= ratio <= largest):
+        if not checks.is_integer(ratio, 1, largest):
             of_bits = "" if self.bits is None else f", 2**bits - 1 with bits={self.bits}"
             raise ValueError(
                 f"{self.title}: `threshold_ratio` must be an integer from 1 to {largest}{of_bits}: "

@@ -9,14 +9,13 @@ training, which has no errors.
 """
 
 import math
-import numbers
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_spiking_rnn import base
+from keras_spiking_rnn import base, checks
 
 READINGS = ("last", "max", "mean")
 
@@ -62,23 +61,14 @@ def weighted_sum(values, weights):
 
 def positive_population(owner, population):
     """`population` as an integer, if it is a positive one."""
-    is_integer = isinstance(population, numbers.Integral) and not isinstance(population, bool)
-    if not (is_integer and population > 0):
-        raise ValueError(
-            f"{type(owner).__name__}: `population` must be a positive integer, the number of "
-            f"outputs for each class. Received: population={population!r}"
-        )
-    return int(population)
+    return checks.positive_integer(
+        type(owner).__name__, "population", population, "the number of outputs for each class"
+    )
 
 
 def known_reading(owner, at):
     """`at`, if it is one of `READINGS`."""
-    if at not in READINGS:
-        raise ValueError(
-            f"{type(owner).__name__}: `at` must be one of {', '.join(READINGS)}. Received: "
-            f"at={at!r}"
-        )
-    return at
+    return checks.one_of(type(owner).__name__, "at", at, READINGS)
 
 
 def known_targets(owner, y_true, outputs):
@@ -114,7 +104,10 @@ def known_targets(owner, y_true, outputs):
         )
     if is_one_hot:
         return None, classes
-    labels = ops.cast(ops.reshape(y_true, (-1,)), "int64")
+    given = ops.reshape(y_true, (-1,))
+    labels = ops.cast(given, "int64")
+    # A label of 0.5 is no class, although it would be cast to one.
+    labels = ops.where(ops.cast(labels, given.dtype) == given, labels, -1)
     message = (
         f"{type(owner).__name__}: labels must be from 0 to {classes - 1}, as there are {classes} "
         "classes. Count labels from 0, and give the last layer as many outputs, or `population` "
@@ -122,12 +115,12 @@ def known_targets(owner, y_true, outputs):
     )
     if tf.executing_eagerly():
         values = np.asarray(labels)
-        wrong = values[(values < 0) | (values >= classes)]
-        if len(wrong):
-            raise ValueError(f"{message} Received the label {wrong[0]}.")
+        wrong = (values < 0) | (values >= classes)
+        if wrong.any():
+            raise ValueError(f"{message} Received the label {np.asarray(given)[wrong][0]}.")
     else:
         # XLA drops assertions.
-        tf.debugging.Assert(ops.all((labels >= 0) & (labels < classes)), [message, labels])
+        tf.debugging.Assert(ops.all((labels >= 0) & (labels < classes)), [message, given])
     return labels, classes
 
 
@@ -139,6 +132,13 @@ def one_hot_targets(owner, y_true, outputs):
     targets = ops.one_hot(labels, classes, dtype=outputs.dtype)
     is_right = (labels >= 0) & (labels < classes)
     return ops.where(is_right[:, None], targets, math.nan)
+
+
+def _agree(shape, other):
+    """Whether two shapes, in which `None` is any size, can be the same."""
+    return len(shape) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(shape, other, strict=True)
+    )
 
 
 def step_weights(owner, outputs, sample_weight=None):
@@ -166,7 +166,14 @@ def step_weights(owner, outputs, sample_weight=None):
     if sample_weight is None:
         return steps, None
     sample_weight = ops.convert_to_tensor(sample_weight, dtype=owner.dtype)
-    if len(sample_weight.shape) == 2 and sample_weight.shape[1] != 1:
+    given = tuple(sample_weight.shape)
+    batch, length, _ = shape
+    if not any(_agree(given, known) for known in [(), (batch,), (batch, 1), (batch, length)]):
+        raise ValueError(
+            f"{type(owner).__name__}: `sample_weight` must have shape (batch,), (batch, 1) or "
+            f"(batch, steps), of outputs of shape {shape}. Received the shape {given}."
+        )
+    if len(given) == 2 and given[1] != 1:
         return steps * sample_weight, None
     return steps, ops.reshape(sample_weight, (-1,))
 
@@ -287,8 +294,7 @@ class RateCrossentropy(LossOverTime):
         dtype=None,
     ):
         super().__init__(population, reduction, name, dtype)
-        is_number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
-        if not (is_number and 0 < scale < math.inf):
+        if not checks.is_number(scale, 0, open_low=True):
             raise ValueError(
                 "RateCrossentropy: `scale` must be a finite number above 0. Received: "
                 f"scale={scale!r}"
@@ -425,8 +431,7 @@ class CountMeanSquaredError(LossOverTime):
 
     @staticmethod
     def _rate(name, value):
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (is_number and 0 <= value <= 1):
+        if not checks.is_number(value, 0, 1):
             raise ValueError(
                 f"CountMeanSquaredError: `{name}` must be from 0 to 1, spikes per step. Received: "
                 f"{name}={value!r}"

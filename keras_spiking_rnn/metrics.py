@@ -13,7 +13,7 @@ from keras import ops
 # The loop over time has no public name.
 from keras.src.backend import rnn
 
-from keras_spiking_rnn import base, losses, readouts
+from keras_spiking_rnn import base, checks, losses, readouts
 
 
 def _emits_spikes(layer):
@@ -106,6 +106,7 @@ def _watching_inputs(layers, watch):
 
 def batches(x, batch_size):
     """Yields the tensors of each batch of `x`, an array, or a list or dictionary of arrays."""
+    checks.positive_integer("metrics", "batch_size", batch_size)
     samples = len(keras.tree.flatten(x)[0])
     if samples == 0:
         raise ValueError("`x` has no samples: there must be at least one sequence.")
@@ -113,6 +114,13 @@ def batches(x, batch_size):
         yield keras.tree.map_structure(
             lambda array, start=start: ops.convert_to_tensor(array[start : start + batch_size]), x
         )
+
+
+def _as_graph(run, autograph=True):
+    """A function of one argument as graphs of TensorFlow, one for each shape of it."""
+    traced = tf.function(run, autograph=autograph)
+    # Called itself, it would warn of its tracing when its maker is called in a loop.
+    return lambda argument: traced.get_concrete_function(argument)(argument)
 
 
 def spiking_layers(model):
@@ -140,7 +148,7 @@ def spike_counter(model, layers, show=False):
         with `show` `"shown"`, the outputs of the first sequence, `(steps, ...)`.
     """
 
-    @tf.function
+    @_as_graph
     def run(batch):
         counts = {}
 
@@ -207,10 +215,9 @@ def firing_rates(model, x, batch_size=32):
     whose pulses last several steps, is its mean `activity`.
 
     A spiking layer is an `RLIF`, or a `keras.layers.RNN` of a cell with a true attribute
-    `emits_spikes`; of stacked cells the last one counts. Layers with
-    `output_mode="analog"` do not: their outputs are no spikes. Layers within other layers and models,
-    such as `keras.layers.Bidirectional`, are found too. Stateful layers keep the state that they
-    end with.
+    `emits_spikes`; of stacked cells the last one counts. Layers with `output_mode="analog"` do not:
+    their outputs are no spikes. Layers within other layers and models, such as
+    `keras.layers.Bidirectional`, are found too. Stateful layers keep the state that they end with.
 
     Args:
         model: A Keras model, or a single layer.
@@ -370,7 +377,7 @@ def operations(model, x, batch_size=32):
     def nonzero(values, valid=True):
         return ops.sum(ops.cast((values != 0) & valid, "int64"))
 
-    @tf.function
+    @_as_graph
     def run(batch):
         counts = {}
 
@@ -594,7 +601,7 @@ def synaptic_operations(model, x, batch_size=32):
             f"The model '{model.name}' has no layer with synapses, such as keras_spiking_rnn.RLIF."
         )
 
-    @tf.function
+    @_as_graph
     def run(batch):
         counts = {name: {"products": [], "updates": []} for name in {**recurrent, **linear}}
 
@@ -744,6 +751,11 @@ def energy(model, x, constants="45nm_float32", batch_size=32):
                 f"constants={constants!r}"
             )
         constants = ENERGY[constants]
+    elif not isinstance(constants, EnergyConstants):
+        raise TypeError(
+            "`constants` must be EnergyConstants or a name of some. Received: "
+            f"constants={constants!r}"
+        )
     counted = synaptic_operations(model, x, batch_size)
     if constants.mac is None:
         graded = [name for name, operations in counted.items() if operations["macs"]]
@@ -778,7 +790,7 @@ def activity(outputs, mask=None):
         NumPy array of shape `(batch, ...)`, numbers from 0 to 1; 0 where all steps are masked.
 
     Raises:
-        ValueError: If `outputs` has no steps.
+        ValueError: If `outputs` has no steps, or `mask` another shape.
 
     Reference:
         *Spike-based computation using classical recurrent neural networks* (2023), equation (4).
@@ -790,6 +802,11 @@ def activity(outputs, mask=None):
             f"return_sequences=True. Received the shape {spiking.shape}."
         )
     mask = np.ones(spiking.shape[:2], bool) if mask is None else np.asarray(mask, bool)
+    if mask.shape != spiking.shape[:2]:
+        raise ValueError(
+            f"`mask` must have the shape (batch, steps) of `outputs`, {spiking.shape[:2]}. "
+            f"Received the shape {mask.shape}."
+        )
     valid = mask.reshape(*mask.shape, *[1] * (spiking.ndim - 2))
     return (spiking & valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
 
@@ -993,5 +1010,5 @@ def trace(layer, inputs):
         initial = {"states": states, "shown": tf.nest.map_structure(tf.zeros_like, shown)}
         return tf.scan(step, sequences, initial)["shown"]
 
-    shown = tf.function(scan)(sequences)
+    shown = _as_graph(scan, autograph=False)(sequences)
     return {name: np.swapaxes(values.numpy(), 0, 1) for name, values in shown.items()}

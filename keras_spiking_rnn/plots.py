@@ -4,11 +4,9 @@ Each function draws on a Matplotlib `Axes`, its own if none is given, and return
 shows or saves the figure: `axes.figure.savefig("picture.png")` does.
 """
 
-import numbers
-
 import numpy as np
 
-from keras_spiking_rnn import surrogates
+from keras_spiking_rnn import checks, surrogates
 from keras_spiking_rnn.events import check
 
 COLORS = ("#2a6f97", "#e07a2f", "#5b8c5a", "#8c5b8c", "#b5484b", "#6b6b6b")
@@ -172,8 +170,7 @@ def response_curve(curve, activation=None, quantity="signal", ax=None, title=Non
         ImportError: If Matplotlib is not installed.
     """
     labels = {"signal": "output signal", "rate": "firing rate (Hz)"}
-    if quantity not in labels:
-        raise ValueError(f"`quantity` must be 'signal' or 'rate'. Received: quantity={quantity!r}")
+    checks.either("response_curve", "quantity", quantity, labels)
     ax = _axes(ax, 4, 3)
     values, errors = getattr(curve, quantity), getattr(curve, f"{quantity}_std")
     ax.errorbar(
@@ -261,8 +258,7 @@ def frames(frames, columns=10, ax=None, title=None):
             "`frames` must have shape (steps, height, width, 2), the frames of one recording. "
             f"Received the shape {frames.shape}. Take one of a batch with frames[0]."
         )
-    if isinstance(columns, bool) or not isinstance(columns, numbers.Integral) or columns < 1:
-        raise ValueError(f"`columns` must be a positive integer. Received: columns={columns!r}")
+    columns = checks.positive_integer("frames", "columns", columns)
     steps, height, width, _ = frames.shape
     columns = min(columns, steps)
     rows = -(-steps // columns)

@@ -1,13 +1,10 @@
 """Layers that turn spike trains into numbers."""
 
-import math
-import numbers
-
 import keras
 import numpy as np
 from keras import constraints, initializers, ops, regularizers
 
-from keras_spiking_rnn import losses
+from keras_spiking_rnn import checks, losses
 from keras_spiking_rnn.base import (
     SpikingCell,
     SpikingRNN,
@@ -134,12 +131,7 @@ class LeakyReadout(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if isinstance(classes, bool) or not isinstance(classes, numbers.Integral) or classes <= 0:
-            raise ValueError(
-                f"LeakyReadout '{self.name}': `classes` must be a positive integer. Received: "
-                f"classes={classes!r}"
-            )
-        self.classes = int(classes)
+        self.classes = checks.positive_integer(f"LeakyReadout '{self.name}'", "classes", classes)
         self.alpha = self._finite("alpha", alpha)
         if not 0 <= self.alpha <= 1:
             raise ValueError(
@@ -154,12 +146,7 @@ class LeakyReadout(keras.layers.Layer):
         self.autocast = False
 
     def _finite(self, name, value):
-        if not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise ValueError(
-                f"LeakyReadout '{self.name}': `{name}` must be a finite number. Received: "
-                f"{name}={value!r}"
-            )
-        return float(value)
+        return checks.number(f"LeakyReadout '{self.name}'", name, value)
 
     def build(self, input_shape):
         """Creates the weight for inputs of shape `(batch, steps, neurons)`."""

@@ -1,12 +1,12 @@
 """Regularisers of spike trains, for the `activity_regularizer` of a layer."""
 
 import functools
-import math
-import numbers
 
 import keras
 import tensorflow as tf
 from keras import ops
+
+from keras_spiking_rnn import checks
 
 NORMS = ("l1", "l2")
 POPULATIONS = ("unit", "layer")
@@ -52,8 +52,9 @@ class FiringRate(keras.regularizers.Regularizer):
     Rates of graded outputs are their mean values, and negative outputs lower them.
 
     Args:
-        lower: $\theta_{lower}$, smallest rate without a penalty, spikes per step; 0 for none.
-        upper: $\theta_{upper}$, largest rate without a penalty, or `None` for none.
+        lower: $\theta_{lower}$, smallest rate without a penalty, spikes per step, from 0 to 1;
+            0 for none.
+        upper: $\theta_{upper}$, largest rate without a penalty, from 0 to 1, or `None` for none.
         lower_strength: $\lambda_{lower}$, at least 0.
         upper_strength: $\lambda_{upper}$, at least 0.
         lower_per: `"unit"` or `"layer"`, whose rate has the lower target.
@@ -89,38 +90,19 @@ class FiringRate(keras.regularizers.Regularizer):
         upper_per="layer",
         norm="l2",
     ):
-        self.lower = self._at_least_0("lower", lower)
-        self.upper = None if upper is None else self._at_least_0("upper", upper)
+        self.lower = checks.number("FiringRate", "lower", lower, 0, 1)
+        self.upper = None if upper is None else checks.number("FiringRate", "upper", upper, 0, 1)
         if self.upper is not None and self.upper < self.lower:
             raise ValueError(
                 "FiringRate: `upper` must be at least `lower`, otherwise no rate is without a "
                 f"penalty. Received: lower={lower}, upper={upper}"
             )
-        self.lower_strength = self._at_least_0("lower_strength", lower_strength)
-        self.upper_strength = self._at_least_0("upper_strength", upper_strength)
-        self.lower_per = self._one_of("lower_per", lower_per, POPULATIONS)
-        self.upper_per = self._one_of("upper_per", upper_per, POPULATIONS)
-        self.norm = self._one_of("norm", norm, NORMS)
+        self.lower_strength = checks.number("FiringRate", "lower_strength", lower_strength, 0)
+        self.upper_strength = checks.number("FiringRate", "upper_strength", upper_strength, 0)
+        self.lower_per = checks.one_of("FiringRate", "lower_per", lower_per, POPULATIONS)
+        self.upper_per = checks.one_of("FiringRate", "upper_per", upper_per, POPULATIONS)
+        self.norm = checks.one_of("FiringRate", "norm", norm, NORMS)
         _keras_divides_by_the_batch_size()
-
-    @staticmethod
-    def _at_least_0(name, value):
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (is_number and 0 <= value < math.inf):
-            raise ValueError(
-                f"FiringRate: `{name}` must be a finite number, at least 0. Received: "
-                f"{name}={value!r}"
-            )
-        return float(value)
-
-    @staticmethod
-    def _one_of(name, value, known):
-        if value not in known:
-            raise ValueError(
-                f"FiringRate: `{name}` must be one of {', '.join(known)}. Received: "
-                f"{name}={value!r}"
-            )
-        return value
 
     def __call__(self, outputs):
         """Returns what a layer needs: see the class."""

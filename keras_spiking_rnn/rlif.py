@@ -10,7 +10,7 @@ import operator
 import keras
 from keras import activations, ops
 
-from keras_spiking_rnn import surrogates
+from keras_spiking_rnn import checks, surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 OUTPUT_MODES = ("spike", "analog")
@@ -639,8 +639,7 @@ class ConvRLIF2DCell(FiringCell):
         if not (
             isinstance(pair, (list, tuple))
             and len(pair) == 2
-            and all(isinstance(size, numbers.Integral) and size > 0 for size in pair)
-            and not any(isinstance(size, bool) for size in pair)
+            and all(checks.is_integer(size, low=1) for size in pair)
         ):
             raise ValueError(
                 f"{self.title}: `{name}` must be a positive integer or two of them, for height and "
@@ -711,11 +710,13 @@ class ConvRLIF2DCell(FiringCell):
 
     def build(self, input_shape):
         """Creates the weights for inputs of shape `(batch, height, width, channels)`."""
-        *_, channels = self._image_size(input_shape)
+        self.image_size = self._image_size(input_shape)
         shape, _ = self.compute_output_shape(input_shape)
         self.output_size = shape[1:]
         self.state_size = [self.output_size]
-        self.kernel = self.named_weight("kernel", (*self.kernel_size, channels, self.filters))
+        self.kernel = self.named_weight(
+            "kernel", (*self.kernel_size, self.image_size[2], self.filters)
+        )
         self.bias = self.named_weight("bias", (self.filters,)) if self.use_bias else None
         self.build_membrane()
         self.built = True

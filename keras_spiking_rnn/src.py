@@ -4,12 +4,12 @@ Reference:
     *Spike-based computation using classical recurrent neural networks* (2023), section 3.
 """
 
-import math
 import numbers
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
+from keras_spiking_rnn import checks
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 
@@ -87,11 +87,7 @@ class UpperBound(constraints.Constraint):
     """
 
     def __init__(self, maximum=-4.0):
-        if not isinstance(maximum, numbers.Real) or not math.isfinite(maximum):
-            raise ValueError(
-                f"UpperBound: `maximum` must be a finite number. Received: maximum={maximum!r}"
-            )
-        self.maximum = float(maximum)
+        self.maximum = checks.number("UpperBound", "maximum", maximum)
 
     def __call__(self, value):
         """Returns `value`, clipped to the bound."""

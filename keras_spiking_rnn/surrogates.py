@@ -12,10 +12,11 @@ A surrogate of your own is a subclass of `Surrogate` that defines `derivative` a
 """
 
 import math
-import numbers
 
 import keras
 import tensorflow as tf
+
+from keras_spiking_rnn import checks
 
 
 class Surrogate:
@@ -81,7 +82,7 @@ class Surrogate:
 
 def _positive(surrogate, name, value):
     """Returns `value` as a float, or raises a `ValueError` that names the argument."""
-    if isinstance(value, numbers.Real) and math.isfinite(value) and value > 0:
+    if checks.is_number(value, 0, open_low=True):
         return float(value)
     raise ValueError(
         f"{type(surrogate).__name__}: `{name}` must be a finite number greater than 0. "

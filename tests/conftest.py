@@ -1,5 +1,18 @@
+import gc
+
 import keras
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections():
+    """Leaves out what was imported, TensorFlow above all: each Lava session ends with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

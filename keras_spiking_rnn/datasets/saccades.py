@@ -20,12 +20,14 @@ class Saccades(collections.abc.Sequence):
         **options: Further arguments of `events.saccades` and `events.simulate`.
 
     Raises:
-        ValueError: If there are not as many labels as images.
+        ValueError: If there are no images, or not as many labels as images.
     """
 
     synthetic = True
 
     def __init__(self, images, labels, size=None, seed=0, **options):
+        if not len(images):
+            raise ValueError("There must be at least one image.")
         if len(images) != len(labels):
             raise ValueError(
                 "There must be a label for each image. Received: "

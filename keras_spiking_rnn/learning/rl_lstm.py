@@ -9,11 +9,11 @@ References:
 
 import functools
 import math
-import numbers
 
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_rnn import checks
 from keras_spiking_rnn.learning.truncated_rtrl import RTRLState
 
 EXPLORATIONS = ("directed", "boltzmann")
@@ -142,14 +142,10 @@ class RLLSTM:
             ("exploration_rate", exploration_rate, 0, math.inf),
             ("exploration_discount", exploration_discount, 0, 1),
         ):
-            if not (isinstance(value, numbers.Real) and low <= value <= high):
+            if not checks.is_number(value, low, high):
                 limits = f"at least {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
                 raise ValueError(f"RLLSTM: `{name}` must be {limits}. Received: {name}={value!r}")
-        if exploration not in EXPLORATIONS:
-            raise ValueError(
-                "RLLSTM: `exploration` must be 'directed' or 'boltzmann'. Received: "
-                f"exploration={exploration!r}"
-            )
+        checks.either("RLLSTM", "exploration", exploration, EXPLORATIONS)
         self.network = network
         self.networks = networks
         self.learning_rate = learning_rate

@@ -8,13 +8,13 @@ References:
 """
 
 import functools
-import numbers
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_rnn import checks
 from keras_spiking_rnn.adaptive_lstm import AAN, AdaptiveAnalogLSTM
 
 
@@ -103,9 +103,7 @@ class TruncatedRTRL:
         for name, value in (("activation", activation), ("output_activation", output_activation)):
             if not (isinstance(value, AAN) or (value is None and name == "output_activation")):
                 raise ValueError(f"TruncatedRTRL: `{name}` must be an AAN. Received: {value!r}")
-        if normalize_at is not None and not (
-            isinstance(normalize_at, numbers.Real) and normalize_at > 0
-        ):
+        if normalize_at is not None and not checks.is_number(normalize_at, 0, open_low=True):
             raise ValueError(
                 "TruncatedRTRL: `normalize_at` must be a number above 0 or None. Received: "
                 f"normalize_at={normalize_at!r}"
@@ -276,11 +274,7 @@ class TruncatedRTRL:
                     f"{axes}), here with {networks} networks and {axes} = {size}. Received the "
                     f"shape {tuple(array.shape)}."
                 )
-        if update not in ("step", "sequence"):
-            raise ValueError(
-                "TruncatedRTRL.train: `update` must be 'step' or 'sequence'. Received: "
-                f"update={update!r}"
-            )
+        checks.either("TruncatedRTRL.train", "update", update, ("step", "sequence"))
         dtype = weights["memory_kernel"].dtype
         each = [(included, (networks,)), (step_weights, x.shape[2:3]), (learning_rate, (networks,))]
         included, step_weights, learning_rate = (
@@ -374,7 +368,7 @@ class TruncatedRTRL:
 
 
 def _check_count(name, value, low):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+    if not checks.is_integer(value, low):
         raise ValueError(
             f"TruncatedRTRL: `{name}` must be an integer of at least {low}. Received: "
             f"{name}={value!r}"

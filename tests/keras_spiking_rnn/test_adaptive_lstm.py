@@ -279,6 +279,8 @@ class TestNeuron:
             neuron.simulate(np.ones(3))
         with pytest.raises(ValueError, match=r"`current` must have shape"):
             neuron.simulate(1.0, duration=0.1)
+        with pytest.raises(ValueError, match=r"`current` must be finite"):
+            neuron.simulate([math.nan], duration=0.1)
         with pytest.raises(
             ValueError, match="`duration` must be a finite number of at least 0.001"
         ):
@@ -917,6 +919,17 @@ class TestConversion:
     def test_arguments_out_of_range(self, arguments, message):
         with pytest.raises(ValueError, match=f"convert: .*{message}"):
             convert(analog_layer(), **arguments)
+
+    @pytest.mark.parametrize(
+        "arguments,message",
+        [
+            ({"analog": None}, "`analog` must be an instance of Layer. Received: None"),
+            ({"neuron": "asn"}, "`neuron` must be an instance of AdaptiveSpikingNeuron.*'asn'"),
+        ],
+    )
+    def test_arguments_of_other_types(self, arguments, message):
+        with pytest.raises(TypeError, match=f"convert: {message}"):
+            convert(**{"analog": analog_layer(), **arguments})
 
     def test_what_does_not_convert(self):
         activation = fit_aan(NEURONS[0]).activation

@@ -747,21 +747,20 @@ class TestMetricsAndPlots:
         plots.membrane(recorded["membrane"][0].reshape(8, -1), spikes=None)
 
 
-def test_export_says_that_there_is_no_counterpart():
+def test_export_says_what_has_no_counterpart():
     lava_export = pytest.importorskip("lava_export")
     model = keras.Sequential(
         [
             keras.Input((6, 6, 1)),
             DirectEncoder(4),
-            ConvRLIF2D(2, 3, return_sequences=True, name="hidden"),
+            ConvRLIF2D(2, 3, membrane_kernel_size=3, return_sequences=True, name="hidden"),
             TimeSum(),
             keras.layers.Flatten(),
             keras.layers.Dense(2),
         ]
     )
     with pytest.raises(
-        lava_export.ConversionError,
-        match=r"'hidden' \(ConvRLIF2D over ConvRLIF2DCell\) has no counterpart on the chip",
+        lava_export.ConversionError, match=r"'hidden' has membrane_kernel_size=\(3, 3\)"
     ):
         lava_export.export(model, calibration=np.zeros((2, 6, 6, 1), "float32"))
 

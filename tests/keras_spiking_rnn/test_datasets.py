@@ -229,6 +229,8 @@ class TestSaccades:
     def test_errors(self):
         with pytest.raises(ValueError, match="label for each image.*4 images, 3 labels"):
             datasets.Saccades(self.IMAGES, [1, 2, 3])
+        with pytest.raises(ValueError, match="at least one image"):
+            datasets.Saccades([], [])
         with pytest.raises(IndexError):
             datasets.Saccades(self.IMAGES, range(4))[4]
 

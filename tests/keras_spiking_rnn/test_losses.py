@@ -265,7 +265,7 @@ class TestLabels:
     each = pytest.mark.parametrize("target", [*ALL, *METRICS], ids=name_of)
 
     @each
-    @pytest.mark.parametrize("label", [3, -1, 2**32])
+    @pytest.mark.parametrize("label", [3, -1, 2**32, 0.5])
     def test_that_are_no_class_are_refused(self, target, label):
         message = f"{type(target).__name__}: labels must be from 0 to 2.*Received the label {label}"
         for labels in ([0, label], [[0], [label]]):
@@ -293,6 +293,13 @@ class TestLabels:
         # Silent networks answer 0.
         compiled(tf.constant([0, 3]), tf.constant(self.OUTPUTS))
         assert float(metric.result()) == 0.5
+
+    @each
+    def test_weights_that_do_not_fit_are_refused(self, target):
+        call = target.update_state if target in self.METRICS else target
+        for weights in (np.ones(3), np.ones((2, 3)), np.ones((2, 4, 3))):
+            with pytest.raises(ValueError, match=r"`sample_weight` must have shape \(batch,\)"):
+                call(np.array([0, 2]), self.OUTPUTS, sample_weight=weights)
 
     @each
     def test_of_another_number_are_refused(self, target):
@@ -390,13 +397,13 @@ class TestTraining:
         of_membranes = isinstance(loss, MembraneCrossentropy)
         head = MembraneReadout if of_membranes else RLIF
         metric = MembraneAccuracy(loss.at) if of_membranes else SpikeCountAccuracy()
-        network = self.network(loss, head(3, return_sequences=True), metrics=[metric])
-        before, _ = network.evaluate(self.x, self.y, verbose=0)
+        network = self.network(loss, head(3, return_sequences=True))
+        before = loss(self.y, network(self.x))
         x, y = np.tile(self.x, (40, 1, 1)), np.tile(self.y, 40)
         network.fit(x, y, batch_size=24, shuffle=False, verbose=0)
-        after, accuracy = network.evaluate(self.x, self.y, verbose=0)
-        assert after < 0.8 * before
-        assert accuracy > 0.8
+        outputs = network(self.x)
+        assert loss(self.y, outputs) < 0.8 * before
+        assert metric(self.y, outputs) > 0.8
 
     def test_a_compiled_model_is_saved(self, tmp_path):
         network = self.network(

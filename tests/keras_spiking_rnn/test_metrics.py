@@ -19,6 +19,7 @@ from keras_spiking_rnn import (
     RLIFCell,
     SpikingLSTM,
     TimeSum,
+    metrics,
 )
 from keras_spiking_rnn.metrics import (
     ENERGY,
@@ -163,8 +164,30 @@ class TestFiringRates:
         plain = keras.Sequential([keras.Input((8, 3)), keras.layers.LSTM(2)], name="plain")
         with pytest.raises(ValueError, match="'plain' has no spiking layer"):
             firing_rates(plain, X)
+        analog = RLIF(4, output_mode="analog")
+        with pytest.raises(ValueError, match='layers with output_mode="analog".* are left out'):
+            firing_rates(keras.Sequential([keras.Input((8, 3)), analog]), X)
         with pytest.raises(ValueError, match="no samples"):
             firing_rates(network, X[:0])
+        with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+            firing_rates(network, X, batch_size=0)
+
+
+def test_calls_in_a_loop_give_no_warning(caplog):
+    """TensorFlow warns, but twice only, of a function that is traced five times or more."""
+
+    def run(x):
+        return {"more": x["a"] + 1}
+
+    def warnings():
+        return [record for record in caplog.records if "retracing" in record.message]
+
+    for _ in range(6):
+        assert metrics._as_graph(run)({"a": tf.constant(1.0)})["more"] == 2
+    assert not warnings()
+    for _ in range(6):
+        tf.function(run)({"a": tf.constant(1.0)})
+    assert warnings(), "nobody would be warned: this tests nothing"
 
 
 class TestUnits:
@@ -562,6 +585,8 @@ class TestEnergy:
         assert "81 pJ a neuron update" in text and "MAC" not in text
 
     def test_unknown_constants_are_refused(self, network):
+        with pytest.raises(TypeError, match="`constants` must be EnergyConstants .*constants=3"):
+            energy(network, X, 3)
         with pytest.raises(ValueError, match="one of 45nm_float32.*constants='gpu'"):
             energy(network, X, "gpu")
 
@@ -722,6 +747,8 @@ class TestActivity:
     def test_outputs_without_steps_are_refused(self):
         with pytest.raises(ValueError, match=r"shape \(batch, steps, ...\).*Received.*\(3,\)"):
             activity(np.ones(3))
+        with pytest.raises(ValueError, match=r"`mask` must have the shape .*\(2, 4\).*\(2, 3\)"):
+            activity(np.ones((2, 4, 3)), np.ones((2, 3)))
 
     def test_of_a_layer(self):
         layer = spiking(4, "a")

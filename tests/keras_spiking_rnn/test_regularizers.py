@@ -294,6 +294,7 @@ class TestArguments:
         [
             ({"lower": -0.1}, "`lower` must be a finite number, at least 0.*lower=-0.1"),
             ({"lower": True}, "`lower` must be a finite number"),
+            ({"upper": 20}, "`upper` must be .* at most 1.*upper=20"),
             ({"upper": np.inf}, "`upper` must be a finite number"),
             ({"upper": "often"}, "`upper` must be a finite number"),
             (

