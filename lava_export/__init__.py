@@ -5,9 +5,10 @@ import importlib
 from lava_export.losses import LossWarning
 from lava_export.network import Network, NetworkFileError, load
 from lava_export.netx import NetxFileError, from_netx
+from lava_export.overflow import QuantizationWarning
 from lava_export.quantize import ConversionError
 from lava_export.report import QuantizationReport
-from lava_export.synapses import Dense
+from lava_export.synapses import Conv, Dense
 from lava_export.units import (
     LIF,
     LIFLSTM,
@@ -27,6 +28,7 @@ __all__ = [
     "AdaptiveNeurons",
     "CheckExport",
     "CheckReport",
+    "Conv",
     "ConversionError",
     "CurrentLIF",
     "Dense",
@@ -50,7 +52,6 @@ __all__ = [
 
 # These need Keras or nir; integer networks load and run without them.
 _LAZY = {
-    "QuantizationWarning": "convert",
     "CheckExport": "callbacks",
     "CheckReport": "checks",
     "check": "checks",

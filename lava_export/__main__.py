@@ -11,16 +11,17 @@ import logging
 import os
 import sys
 import textwrap
+import traceback
 import warnings
-import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import lava_export
 from lava_export import files, resources
 from lava_export.losses import LossWarning
-from lava_export.network import labels_of
+from lava_export.network import NetworkFileError, check_labels, labels_of
 from lava_export.report import render
 
 OK, PROBLEM, UNUSABLE = 0, 1, 2
@@ -33,8 +34,20 @@ where labels are of use, integers (samples,) as `y`. In Python:
   numpy.savez("digits.npz", x=images, y=labels)
 
 Exit codes: 0 all is well; 1 a problem was found: the model cannot be exported, or Lava differs;
-2 wrong usage, or a file that cannot be used.
+2 wrong usage, or a file that cannot be used. With --json, errors are JSON too:
+{"ok": false, "errors": [...]}.
 """
+
+EXAMPLE = """
+Example:
+  python -m lava_export check model.keras --calibration digits.npz
+  python -m lava_export export model.keras network.h5 --calibration digits.npz --samples 256
+  python -m lava_export verify model.keras network.h5 digits.npz --html report.html
+  python -m lava_export info network.h5
+  python -m lava_export run network.h5 digits.npz --backend lava --output results.npz
+"""
+
+NETWORK = "network file, also one of --format netx or nir"
 
 EXAMPLES = {
     "check": """
@@ -83,31 +96,47 @@ def main(arguments=None):
         try:
             return options.command(options)
         except KeyboardInterrupt:
-            return _fail("interrupted", 128 + 2)
+            errors, code = ["interrupted"], 128 + 2
         except BrokenPipeError:
             # Whoever read the output has seen enough; Python flushes once more as it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK
         except lava_export.ConversionError as error:
-            texts = [str(each) for each in (error, *error.also)]
-            for text in texts:
-                _fail(text, PROBLEM)
-            return PROBLEM
+            errors, code = [error, *error.also], PROBLEM
         except (Unusable, OSError, ValueError, TypeError, ImportError) as error:
             named = isinstance(error, OSError) and error.filename and error.strerror
-            return _fail(f"{error.filename}: {error.strerror}" if named else error, UNUSABLE)
-        except RuntimeError as error:
-            if type(error).__name__ != "LavaError":  # whose module cannot always be imported
-                raise
-            return _fail(error, PROBLEM)
+            errors = [f"{error.filename}: {error.strerror}" if named else error]
+            code = UNUSABLE
+        except MemoryError as error:
+            errors, code = [f"there is not enough memory ({error}): use fewer --samples"], UNUSABLE
+        except Exception as error:
+            # The module of a LavaError cannot always be imported.
+            lava = type(error).__name__ == "LavaError"
+            errors, code = [error if lava else _defect(error)], PROBLEM if lava else UNUSABLE
+        errors = _report(errors)
+        if options.json:
+            print(json.dumps({"ok": False, "errors": errors}, indent=2))
+        return code
 
 
-def _fail(error, code):
-    text = " ".join(str(error).split())
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} ..."
-    print(f"error: {text}", file=sys.stderr)
-    return code
+def _report(errors):
+    """Print errors on standard error, each in a line; returns these lines."""
+    lines = [" ".join(str(error).split()) for error in errors]
+    lines = [line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in lines]
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    return lines
+
+
+def _defect(error):
+    """What to say of an error that nobody has thought of; raises it in Python's dev mode."""
+    if sys.flags.dev_mode:
+        raise error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error} ({place.filename}:{place.lineno}). This is a defect of "
+        "lava_export: `python -X dev -m lava_export ...` shows all of it, for a report."
+    )
 
 
 def _show(message, *_):
@@ -119,7 +148,7 @@ def parser():
     whole = argparse.ArgumentParser(
         prog="python -m lava_export",
         description="Trained Keras spiking networks as Loihi integers: check, export, verify, run.",
-        epilog=DATA,
+        epilog=f"{EXAMPLE}{DATA}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = whole.add_subparsers(dest="name", required=True, metavar="COMMAND")
@@ -219,7 +248,9 @@ def parser():
     samples(sub)
 
     sub = command(info, "info", "Show a network file: layers, registers, sizes, resources")
-    sub.add_argument("network", type=Path, help="network file")
+    sub.add_argument(
+        "network", type=Path, help=f"{NETWORK}; or a .keras file, for what would become of it"
+    )
     sub.add_argument(
         "--data",
         type=Path,
@@ -229,7 +260,7 @@ def parser():
     samples(sub)
 
     sub = command(run, "run", "Run a network file on the NumPy reference or on Lava")
-    sub.add_argument("network", type=Path, help="network file")
+    sub.add_argument("network", type=Path, help=NETWORK)
     sub.add_argument("data", type=Path, help=".npy or .npz file")
     sub.add_argument("--backend", choices=("reference", "lava"), default="reference")
     sub.add_argument(
@@ -263,12 +294,14 @@ _positive.__name__ = "positive integer"  # which argparse names in its error
 
 def check(options):
     """The command `check`."""
-    model = _model(options.model)
-    calibration = None
-    if options.calibration:
-        calibration, _ = _data(options.calibration, options.samples)
-    report = lava_export.check(model, calibration, options.leak_groups)
-    _print(options, report, report.to_dict)
+    return _check(options, options.model, options.calibration, options.leak_groups)
+
+
+def _check(options, path, data, leak_groups=None):
+    model = _model(path)
+    calibration = _data(data, options.samples)[0] if data else None
+    report = lava_export.check(model, calibration, leak_groups)
+    _print(options, report, report.to_dict, report.errors)
     return OK if report.ok else PROBLEM
 
 
@@ -278,7 +311,7 @@ def export(options):
     calibration, _ = _data(options.calibration, options.samples)
     model = _model(options.model)
     warnings.filterwarnings("always", category=lava_export.QuantizationWarning)
-    network = lava_export.export(model, calibration, options.leak_groups)
+    network = lava_export.export(model, calibration, options.leak_groups, progress=_progress())
     if options.format == "network":
         network.save(options.output, overwrite=options.overwrite)
     else:
@@ -302,9 +335,9 @@ def verify(options):
     for path in filter(None, (options.html, options.json_report)):
         _check_writable(path, options.overwrite)
     x, y = _data(options.data, options.samples)
-    network = lava_export.load(options.network)
+    network = _network(options.network, whole=True)
     model = _model(options.model)
-    code = OK
+    errors = []
     try:
         report = lava_export.verify(
             model,
@@ -318,18 +351,20 @@ def verify(options):
         )
     except lava_export.ParityError as error:
         report = error.report
-        code = _fail(error, PROBLEM)
+        errors = _report([error])
     if options.json_report:
         report.to_json(options.json_report, overwrite=options.overwrite)
     if options.html:
         report.to_html(options.html, overwrite=options.overwrite)
-    _print(options, report, report.to_dict)
-    return code
+    _print(options, report, report.to_dict, errors)
+    return PROBLEM if errors else OK
 
 
 def info(options):
     """The command `info`."""
-    network = lava_export.load(options.network)
+    if _kind(options.network) == "model":
+        return _check(options, options.network, options.data)
+    network = _network(options.network)
     activity = None
     if options.data:
         x, _ = _data(options.data, options.samples)
@@ -389,7 +424,7 @@ def _line(part):
 
 
 def _range(value):
-    if np.ndim(value) == 0:
+    if np.ndim(value) == 0 or isinstance(value, tuple):
         return str(value)
     size = "x".join(map(str, np.shape(value)))
     low, high = np.min(value), np.max(value)
@@ -415,7 +450,7 @@ def run(options):
         _check_writable(options.output, options.overwrite)
         if options.output.suffix != ".npz":
             raise Unusable(f"--output {options.output}: name a .npz file.")
-    network = lava_export.load(options.network)
+    network = _network(options.network)
     x, y = _data(options.data, options.samples)
     spikes = network.run(
         network.encode(x),
@@ -439,8 +474,7 @@ def run(options):
         "output": str(options.output) if options.output else None,
     }
     if y is not None and "labels" in results:
-        if y.shape != results["labels"].shape:
-            raise Unusable(f"y in {options.data} must have the shape ({len(x)},), got {y.shape}.")
+        y = check_labels(y, len(x), f"y in {options.data}")
         summary["accuracy"] = float(np.mean(results["labels"] == y))
     if options.output:
         content = io.BytesIO()
@@ -463,8 +497,10 @@ def run(options):
     return OK
 
 
-def _print(options, text, to_dict):
-    print(json.dumps(to_dict(), indent=2) if options.json else text)
+def _print(options, text, to_dict, errors=()):
+    if options.json:
+        text = json.dumps({"ok": not errors, "errors": list(errors), **to_dict()}, indent=2)
+    print(text)
 
 
 def _progress():
@@ -486,7 +522,7 @@ def _data(path, samples):
     try:
         loaded = np.load(path)
         found = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"x": loaded}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged file leads to, or one that claims to be huge
         raise Unusable(f"{path} is not a .npy or .npz file of numbers.") from error
     if "x" not in found:
         raise Unusable(f"{path} has no array `x`; it has {', '.join(found) or 'nothing'}.")
@@ -496,12 +532,66 @@ def _data(path, samples):
     return x[:samples], None if y is None else y[:samples]
 
 
+def _kind(path):
+    """What is in a file: "model", "data", "nir", "netx", "network", or "" for anything else."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start.startswith(b"\x93NUMPY"):
+        return "data"
+    if start.startswith(b"PK\x03\x04"):
+        return "data" if path.suffix == ".npz" else "model"
+    if start != b"\x89HDF\r\n\x1a\n":
+        return ""
+    try:
+        with h5py.File(path, "r") as file:
+            return "nir" if "node" in file else "netx" if "layer" in file else "network"
+    except (OSError, RuntimeError):  # which loading it will tell
+        return "network"
+
+
+def _network(path, whole=False):
+    """The network in a file; with `whole`, one with its encoder and head."""
+    kind = _kind(path)
+    if kind == "model":
+        raise Unusable(
+            f"{path} is a Keras model and not a network: make one with `python -m lava_export "
+            f"export {path} network.h5 --calibration DATA`."
+        )
+    if kind == "data":
+        raise Unusable(f"{path} holds data: name a network file there.")
+    if kind == "nir":
+        return _of_nir(path)
+    if kind != "netx":
+        return lava_export.load(path)
+    lost = "a netx file has no encoder and no head"
+    if whole:
+        raise Unusable(f"{path}: {lost}. Export the model again, without --format.")
+    print(f"warning: {path}: {lost}: it takes spikes, and scores are their sums", file=sys.stderr)
+    return lava_export.from_netx(path)
+
+
+def _of_nir(path):
+    from lava_export.nir import NIRFileError, from_nir
+
+    try:
+        return from_nir(path)
+    except (lava_export.ConversionError, NetworkFileError, NIRFileError):
+        raise
+    except ValueError as error:  # it lacks what only its author knows
+        raise Unusable(
+            f"{error} That goes in Python: lava_export.from_nir({str(path)!r}, calibration=spikes, "
+            "dt=1e-3).save('network.h5')."
+        ) from error
+
+
 def _model(path):
     """The Keras model in a file."""
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if path.suffix != ".keras" or start != b"PK\x03\x04":
-        raise Unusable(f"{path} is not a .keras file: save it with model.save('model.keras').")
+    kind = _kind(path)
+    if path.suffix != ".keras" or kind != "model":
+        advice = "save it with model.save('model.keras')"
+        if kind in ("network", "nir", "netx"):
+            advice += f", or, if it is a network: `python -m lava_export info {path}`"
+        raise Unusable(f"{path} is not a .keras file: {advice}.")
     _import_keras()
     import keras
 
@@ -509,7 +599,16 @@ def _model(path):
         with _silence():
             return keras.saving.load_model(path, compile=False)
     except Exception as error:  # whatever a damaged or foreign file leads to
-        raise Unusable(f"{path} cannot be loaded: {error}") from error
+        raise Unusable(f"{path} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error):
+    """What Keras says, without the configuration of the whole model before and behind it."""
+    text = str(error).split("Exception encountered: ")[-1]
+    text = text.split(" Full object config: ")[0].split("\n\nconfig=")[0]
+    if "Could not locate" in text:
+        text += " A layer of your own is known in Python only: export the model there."
+    return text
 
 
 def _import_keras():
@@ -522,7 +621,7 @@ def _import_keras():
     with _silence():
         import keras
 
-        import keras_spiking_rnn  # noqa: F401  (its layers can be loaded then)
+        import lava_export.training.aware  # noqa: F401  (all layers can be loaded then)
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         keras.ops.zeros(())  # TensorFlow looks for devices at its first operation

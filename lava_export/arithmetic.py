@@ -101,11 +101,12 @@ def weights_on_grid(weights, num_weight_bits=8):
     return sign * ((magnitude >> dropped) << dropped)
 
 
-def product(weights, exponent, message_bits=0):
+def product(weights, exponent, message_bits=0, register=np.int32):
     """The function `messages @ weights.T * 2**exponent`, floor where the exponent is negative.
 
-    `weights` (units, in) are on the grid. The function takes messages (..., in) and gives int32
-    (..., units); messages are 0 or 1, or have up to `message_bits` bits and a sign.
+    `weights` (units, in) are on the grid. The function takes messages (..., in) and gives
+    (..., units); messages are 0 or 1, or have up to `message_bits` bits and a sign. Sums beyond
+    the `register`, the 32 bits in which Lava's Dense adds up, wrap.
     """
     # A float product runs on BLAS and is exact while no partial sum leaves the mantissa.
     largest_sum = int(np.abs(weights).sum(axis=1, dtype=np.int64).max(initial=0)) << message_bits
@@ -114,7 +115,7 @@ def product(weights, exponent, message_bits=0):
 
     def weighted(messages):
         rows = messages.reshape(-1, messages.shape[-1]).astype(dtype)
-        total = (rows @ matrix).astype(np.int64).astype(np.int32)  # wraps as Lava's registers do
+        total = (rows @ matrix).astype(np.int64).astype(register)
         total = total << exponent if exponent > 0 else total >> -exponent
         return total.reshape(*messages.shape[:-1], len(weights))
 
@@ -125,6 +126,11 @@ def shifted(x, shift):
     """`x * 2**shift`, floor where the shift is negative; 64 bits."""
     x, shift = x.astype(np.int64), np.asarray(shift)
     return (x << np.maximum(shift, 0)) >> np.maximum(-shift, 0)
+
+
+def arriving(current, shift=0):
+    """Weighted inputs times `2**shift`, floor where it is negative; both saturate at 24 bits."""
+    return saturate(shifted(saturate(current), shift))
 
 
 def sigmoid(x):

@@ -18,7 +18,8 @@ class CheckExport(keras.callbacks.Callback):
     When training begins, it raises or warns if `lava_export.check` finds a problem. With
     calibration data it exports the model after each `every` epochs, and adds to the logs for each
     spiking layer the part of its spikes that change in integers, with those of the layers before it
-    in integers too: `NAME_changed_spikes`. Put it before callbacks that read the logs, such as
+    in integers too: `NAME_changed_spikes`. In the other epochs these are NaN, so that the logs of
+    all epochs have the same columns. Put it before callbacks that read the logs, such as
     `keras.callbacks.CSVLogger`. The model is left as it is.
 
     Args:
@@ -49,17 +50,24 @@ class CheckExport(keras.callbacks.Callback):
         self.every = int(every)
         self.on_problem = on_problem
         self.leak_groups = leak_groups
+        self.columns = ()
 
     def on_train_begin(self, logs=None):
         """Checks the model."""
-        errors = check(self.model, leak_groups=self.leak_groups).errors
+        report = check(self.model, leak_groups=self.leak_groups)
+        self.columns = tuple(_column(layer) for layer in report.layers if layer.quantization)
+        errors = report.errors
         if errors:
             numbered = "".join(f"\n{i}. {text}" for i, text in enumerate(errors, start=1))
             self._report(ConversionError(f"The model cannot be exported:{numbered}"))
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds to the logs what export would change."""
-        if self.calibration is None or (epoch + 1) % self.every:
+        if self.calibration is None:
+            return
+        logs = {} if logs is None else logs
+        logs.update(dict.fromkeys(self.columns, float("nan")))
+        if (epoch + 1) % self.every:
             return
         try:
             with warnings.catch_warnings():
@@ -69,11 +77,13 @@ class CheckExport(keras.callbacks.Callback):
             self._report(error)
             return
         for layer in network.quantization.layers:
-            changed = layer.cumulative_mismatches / max(layer.float_spikes, 1)
-            if logs is not None:
-                logs[f"{layer.name}_changed_spikes"] = changed
+            logs[_column(layer)] = layer.cumulative_mismatches / max(layer.float_spikes, 1)
 
     def _report(self, error):
         if self.on_problem == "raise":
             raise error
         warnings.warn(str(error), convert.QuantizationWarning, stacklevel=2)
+
+
+def _column(layer):
+    return f"{layer.name}_changed_spikes"

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_spiking_rnn.adaptive_lstm import AdaptiveSpikingLSTM
-from lava_export import adaptive_lstm, convert, files
+from lava_export import adaptive_lstm, convert, files, overflow
 from lava_export.network import check_data, check_spikes
 from lava_export.quantize.base import noting
 from lava_export.report import render
@@ -28,7 +28,9 @@ class LayerCheck:
             "training", for one that does nothing at inference; empty if that is not known.
         becomes: Synapses and units, or operations on the host.
         exact: Whether that computes what Keras does, whatever the input, but for the rounding of
-            float32; None if that cannot be told.
+            float32, in as many steps as the data has; None if that cannot be told.
+        exact_steps: If it is exact, the number of steps for which it is: in more, some inputs
+            overflow 24 bits. None for any number.
         losses: What is lost.
         advice: What to change to lose less.
         problems: Why the layer cannot be exported, and what to change.
@@ -41,6 +43,7 @@ class LayerCheck:
     place: str = ""
     becomes: str = ""
     exact: bool | None = None
+    exact_steps: int | None = None
     losses: list = field(default_factory=list)
     advice: list = field(default_factory=list)
     problems: list = field(default_factory=list)
@@ -98,6 +101,8 @@ class CheckReport:
             else:
                 place = PLACES[layer.place]
                 exact = {True: "yes", False: "no", None: "?"}[layer.exact] if layer.place else ""
+                if layer.exact_steps is not None:
+                    exact += f", for {layer.exact_steps} steps"
             table.add_row(
                 f"{layer.name}\n({layer.kind})",
                 place,
@@ -122,9 +127,8 @@ class CheckReport:
         if self.samples is not None:
             verdict += f" Losses are those on {self.samples:,} calibration samples."
         elif any(layer.quantization for layer in self.layers):
-            verdict += (
-                " Losses are estimates on random spikes: pass calibration data for real ones."
-            )
+            verdict += " Losses are estimates on random spikes"
+            verdict += "." if errors else ": pass calibration data for real ones."
         return [*lines, verdict]
 
 
@@ -159,7 +163,9 @@ def check(model, calibration=None, leak_groups=None):
         description, spikes = _adaptive(model, calibration)
     else:
         description = convert.read(model)
-        if calibration is not None and getattr(model, "inputs", None):
+        # Where the model is no chain, it is not known which layer gets the data.
+        usable = not description.problems and getattr(model, "inputs", None)
+        if calibration is not None and usable:
             spikes = _encoded(description, calibration, convert.input_shape_of(model))
     layers = []
     known = spikes is not None
@@ -244,6 +250,13 @@ def _names(operations):
     return ", ".join(type(operation).__name__ for operation in operations)
 
 
+def _size(described):
+    inputs, outputs = (
+        "x".join(map(str, shape)) for shape in (described.input_shape, described.output_shape)
+    )
+    return f"{inputs} to {outputs}" if "x" in inputs + outputs else f"{inputs}x{outputs}"
+
+
 def _random_spikes(described):
     shape = (SAMPLES, max(STEPS, getattr(described, "window", 0)), described.inputs)
     return (np.random.default_rng(0).random(shape) < RATE).astype(np.int8)
@@ -253,9 +266,8 @@ def _quantize(described, spikes, known, leak_groups, result):
     """Fill in what the quantizer makes of a layer; returns the float layer's outputs."""
     synapses, units, record, outputs = described.quantize(spikes, leak_groups)
     result.quantization = asdict(record)
-    result.becomes = (
-        f"{type(synapses).__name__} {described.inputs}x{described.units}, {type(units).__name__}"
-        + ("" if units.stock else " (our process)")
+    result.becomes = f"{type(synapses).__name__} {_size(described)}, {type(units).__name__}" + (
+        "" if units.stock else " (our process)"
     )
     approximations = described.approximations(units, record)
     losses = result.losses
@@ -269,6 +281,9 @@ def _quantize(described, spikes, known, leak_groups, result):
     if record.leak_error:
         losses.append(f"leaks up to {record.leak_error:.2g}")
     losses += approximations or []
+    if record.headroom < 1:
+        begins = f"from step {record.safe_steps + 1} on" if record.safe_steps else "in any step"
+        losses.append(f"some inputs overflow 24 bits, {begins}")
     if known:
         if record.wraps or record.saturations:
             losses.append(f"{record.wraps} currents wrap, {record.saturations} states saturate")
@@ -276,8 +291,9 @@ def _quantize(described, spikes, known, leak_groups, result):
             losses.append(f"decoded outputs {record.decoded_error:.2%} (root mean square)")
         elif record.mismatches:
             losses.append(f"{record.spike_loss:.2%} of the spikes change")
-    advice = convert.advice(record, on_data=known)
-    if advice:
-        result.advice.append(advice)
+    texts = record.advice(on_data=known), overflow.advice(record)
+    result.advice += [text for text in texts if text]
     result.exact = None if approximations is None and not losses else not losses
+    if result.exact:
+        result.exact_steps = record.safe_steps
     return outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import keras
@@ -13,6 +13,8 @@ import numpy as np
 from keras.src.models.functional import Functional
 
 from keras_spiking_rnn import (
+    ConvRLIF2D,
+    ConvRLIF2DCell,
     GatedLIFCell,
     LIFCell,
     LIFLSTMCell,
@@ -23,14 +25,18 @@ from keras_spiking_rnn import (
 )
 from keras_spiking_rnn.adaptive_lstm import AdaptiveAnalogLSTMCell, AdaptiveSpikingLSTM
 from keras_spiking_rnn.base import SpikingRNN
-from lava_export import adaptive_lstm, host, host_layers, reference
+from lava_export import adaptive_lstm, host, host_layers, overflow, pooling, reference
 from lava_export.host_layers import is_a
 from lava_export.network import Network, check_data, check_spikes
+from lava_export.overflow import QuantizationWarning  # noqa: F401  (as convert.QuantizationWarning)
+from lava_export.progress import bar
 from lava_export.quantize import (
     ConversionError,
+    ConvRLIF2DDescription,
     CurrentLIFDescription,
     GatedLIFDescription,
     LIFLSTMDescription,
+    MaxPoolingDescription,
     RLIFDescription,
     SpikingLSTMDescription,
     SRCDescription,
@@ -45,14 +51,16 @@ from lava_export.training.spiking_lstm import (
     QuantizedSpikingLSTMDescription,
 )
 
-# Losses above which a layer is warned of.
-SPIKE_LOSS = 0.10
-WEIGHT_LOSS = 0.10
-DECODED_LOSS = 0.05
+QUANTIZED = (
+    QuantizedRLIFDescription,
+    QuantizedSpikingLSTMDescription,
+    QuantizedGatedLIFDescription,
+)
 
 # The cells that have a counterpart on the chip, and what describes them.
 CELLS = {
     RLIFCell: RLIFDescription,
+    ConvRLIF2DCell: ConvRLIF2DDescription,
     SpikingLSTMCell: SpikingLSTMDescription,
     LIFCell: CurrentLIFDescription,
     GatedLIFCell: GatedLIFDescription,
@@ -64,10 +72,6 @@ CELLS = {
 }
 
 
-class QuantizationWarning(UserWarning):
-    """Integers that lose more of a layer than they should."""
-
-
 @dataclass
 class Part:
     """A Keras layer, and what becomes of it.
@@ -77,7 +81,7 @@ class Part:
         place: "chip"; "host"; "folded" for a layer that becomes part of the next spiking one;
             "training" for one that does nothing at inference; empty if that is not known.
         operations: Host operations.
-        spiking: Descriptions of spiking layers, one for each cell.
+        spiking: Descriptions of spiking layers, one for each cell, or that of max pooling.
         problems: The `ConversionError`s of the layer.
     """
 
@@ -94,9 +98,10 @@ class Description:
 
     Args:
         encoder: Host operations before the first spiking layer.
-        spiking: One description for each spiking layer.
+        spiking: One description for each spiking layer, and for max pooling between them.
         head: Host operations after the last spiking layer.
-        encoder_layers, cells, head_layers: The Keras objects they were made from, in order.
+        encoder_layers, cells, head_layers: The Keras objects they were made from, in order; of
+            max pooling the layer.
         folded: For each of `cells` the Keras layers before it whose weights became part of its own.
         sequences: Whether the last spiking layer gives all its steps, and not only the last.
         parts: All Keras layers, in order.
@@ -122,13 +127,25 @@ class Description:
         """What the model's own encoder gives the first spiking layer: (batch, T, in)."""
         for layer in self.encoder_layers:
             x = layer(x, training=False)
-        return check_spikes(keras.ops.convert_to_numpy(x), self.spiking[0].inputs, "Encoded x")
+        x = keras.ops.convert_to_numpy(x)
+        if x.ndim > 3:
+            x = x.reshape(*x.shape[:2], -1)
+        return check_spikes(x, self.spiking[0].inputs, "Encoded x")
 
     def trace(self, layer, inputs):
-        """The outputs of a Keras layer, `spikes`, and its inside."""
+        """The outputs of a Keras layer, `spikes`, and its inside, each (batch, T, ...)."""
+        shape = self.spiking[layer - 1].output_shape if layer else self.spiking[0].input_shape
+        inputs = keras.ops.reshape(inputs, (*inputs.shape[:2], *shape))
         for before in self.folded[layer]:
             inputs = before(inputs, training=False)
-        return metrics.trace(keras.layers.RNN(self.cells[layer], return_sequences=True), inputs)
+        traced = self._trace(self.cells[layer], inputs)
+        return {name: value.reshape(*value.shape[:2], -1) for name, value in traced.items()}
+
+    def _trace(self, cell, inputs):
+        if pooling.takes_largest(cell):
+            return {"spikes": keras.ops.convert_to_numpy(cell(inputs))}
+        with cell.prepare() if isinstance(cell, QuantizedCell) else nullcontext():
+            return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)
 
     @property
     def comparable(self):
@@ -137,19 +154,21 @@ class Description:
 
     def scores(self, spikes, network):
         """What the model's own head makes of the spikes of its last layer."""
-        scores = spikes if self.sequences else spikes[:, -1]
+        scores = spikes.reshape(*spikes.shape[:2], *self.spiking[-1].output_shape)
+        scores = scores if self.sequences else scores[:, -1]
         for layer in self.head_layers:
             scores = layer(scores, training=False)
         scores = keras.ops.convert_to_numpy(scores)
         return scores if self.head else scores.sum(axis=1)
 
 
-def export(model, calibration, leak_groups=None, last=None):
+def export(model, calibration, leak_groups=None, last=None, progress=False):
     """The integer network of a trained Keras model.
 
     The model is a chain: optionally an encoder (such as `PoissonEncoder`, `LatencyEncoder`,
     `Rescaling`), spiking layers (`RLIF`, `SpikingLSTM`, ..., or `RNN` over their cells), `Dense`
-    layers without activation before any of them, and optionally a head (`TimeSum`, readouts,
+    layers without activation before any of them, pooling of images between them, and optionally a
+    head (`TimeSum`, readouts,
     `Dense`, activations). The spiking layers become integers; encoder and head stay on the host, in
     float32. `lava_export.check` tells what of a model can be exported.
 
@@ -165,6 +184,7 @@ def export(model, calibration, leak_groups=None, last=None):
             for many units as Lava's stock `LIF`. By default every unit keeps its own.
         last: For an `AdaptiveSpikingLSTM`, seconds at the end of a time window that its outputs are
             averaged over; by default all of it.
+        progress: Whether to show a progress bar.
 
     Returns:
         A `Network`; `network.quantization` tells what each layer lost.
@@ -174,7 +194,8 @@ def export(model, calibration, leak_groups=None, last=None):
         ValueError: If the calibration data does not fit the model.
 
     Warns:
-        QuantizationWarning: If 8 bits lose a noticeable part of a layer.
+        QuantizationWarning: If 8 bits lose a noticeable part of a layer, or some inputs would
+            overflow 24 bits in as many steps as the calibration data has.
     """
     check_leak_groups(leak_groups)
     description = describe(model, last)
@@ -192,14 +213,17 @@ def export(model, calibration, leak_groups=None, last=None):
         description.message_bits,
     )
     exact = spikes
-    for layer in description.spiking:
-        synapses, units, record, fired = layer.quantize(spikes, leak_groups)
-        exact = reference.simulate_layer(synapses, units, exact).spikes
-        record.cumulative_mismatches = int(np.count_nonzero(exact != fired))
-        layers += [synapses, units]
-        records.append(record)
+    with bar("layers", len(description.spiking), progress) as advance:
+        for layer in description.spiking:
+            synapses, units, record, fired = layer.quantize(spikes, leak_groups)
+            exact = reference.simulate_layer(synapses, units, exact).spikes
+            record.cumulative_mismatches = int(np.count_nonzero(exact != fired))
+            layers += [synapses, units]
+            records.append(record)
+            spikes = fired
+            advance(1)
+    for record in records:
         _warn(record)
-        spikes = fired
     head = description.head
     if layer.output_scale != 1:
         head = [host.Rescale(layer.output_scale), *(head or [host.TimeSum()])]
@@ -237,55 +261,17 @@ def input_shape_of(model):
     return tuple(model.inputs[0].shape[1:])
 
 
-def advice(record, on_data=True):
-    """What to do about a layer that loses much; empty if it does not.
-
-    Args:
-        record: Its `LayerQuantization`.
-        on_data: Whether that is of real data, whose changed spikes count.
-    """
-    if record.worst_unit_error > WEIGHT_LOSS:
-        changed = f", and {record.spike_loss:.1%} of the layer's spikes change" if on_data else ""
-        return (
-            f"8 bits do not hold weights so far apart: those of unit {record.worst_unit} lose "
-            f"{record.worst_unit_error:.0%} (root mean square){changed}. Bring the units' "
-            "thresholds or weights closer together, for example with a max-norm constraint on the "
-            "kernel."
-        )
-    if record.headroom is not None and record.headroom < 0.99:
-        return (
-            f"inputs unlike the calibration data could overflow its 24-bit states: the worst case "
-            f"is {1 / record.headroom:.1f} times what they hold. Fewer or smaller weights, or "
-            "shorter sequences, leave more room."
-        )
-    if record.decoded_error is not None:
-        if on_data and record.decoded_error > DECODED_LOSS:
-            made = ""
-            if record.pulses is not None:
-                floats, integers = record.pulses
-                made = f", with {integers} pulses for {floats}: they come at other steps"
-            return (
-                f"in integers its decoded outputs differ by {record.decoded_error:.1%} (root mean "
-                f"square){made}."
-            )
-    elif on_data and record.spike_loss > SPIKE_LOSS:
-        return (
-            f"in integers {record.spike_loss:.1%} of its spikes change ({record.mismatches} "
-            f"differences for {record.float_spikes} spikes on the calibration data)."
-        )
-    return ""
-
-
 def _warn(record):
-    text = advice(record)
-    if text:
-        warnings.warn(f"Layer '{record.name}': {text}", QuantizationWarning, stacklevel=3)
+    for text in (record.advice(), overflow.advice(record)):
+        if text:
+            overflow.warn(record.name, text, stacklevel=3)
 
 
 IDENTITIES = (
     keras.layers.InputLayer,
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout3D,
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
     keras.layers.ActivityRegularization,
@@ -333,7 +319,8 @@ def read(model):
     # Dense layers directly before the first spiking layer take spikes, as those between do.
     while first > 0 and is_a(parts[first - 1].layer, *IDENTITIES, keras.layers.Dense):
         first -= 1
-    before = []
+    # The layers to be folded; None where it is not known what a spiking layer gets.
+    before = start = None if description.problems else []
     for i, part in enumerate(parts):
         with noting(part.problems):
             if is_a(part.layer, *IDENTITIES):
@@ -346,27 +333,104 @@ def read(model):
             elif i in spiking:
                 part.place = "chip"
                 _read_spiking(part, before, description)
-                before = []
+                before = start
             elif i < first:
                 part.place = "host"
-                part.operations = host_layers.encoder_operations(part.layer)
+                part.operations = pooling.on_host(part.layer) or host_layers.encoder_operations(
+                    part.layer
+                )
                 description.encoder_layers.append(part.layer)
                 description.encoder += part.operations
+            elif i < last and pooling.takes_largest(part.layer):
+                part.place = "chip"
+                pooled, before = before, start
+                _read_largest(part, pooled, description)
             elif i < last:
                 part.place = "folded"
                 if description.sequences:  # otherwise the next spiking layer is refused
-                    before.append(part.layer)
-                    affine(part.layer)
+                    others, before = before, None  # stays so if this layer cannot be folded
+                    if not pooling.takes_means(part.layer):
+                        affine(part.layer)
+                    before = None if others is None else [*others, part.layer]
             else:
                 part.place = "host"
-                part.operations = host_layers.head_operations(part.layer)
+                part.operations = pooling.on_host(part.layer) or host_layers.head_operations(
+                    part.layer
+                )
                 description.head_layers.append(part.layer)
+                if part.operations and not description.head:
+                    description.head += _to_images(description.spiking)
                 description.head += part.operations
     return description
 
 
+def _to_images(spiking):
+    """What makes the outputs of the last layer images again, where that is a convolution."""
+    shape = spiking[-1].output_shape if spiking else ()
+    return [host.Reshape((-1, *shape))] if len(shape) > 1 else []
+
+
+def _read_largest(part, before, description):
+    """The max pooling layer `part`, a layer of its own, behind the layers `before` it."""
+    for other in before or []:
+        if pooling.takes_means(other) or affine(other) is not None:
+            raise ConversionError(
+                f"Layer '{part.layer.name}' takes the largest of what '{other.name}' "
+                f"({type(other).__name__}) makes of spikes, but the chip can do that for spikes "
+                f"only: put it directly behind a spiking layer."
+            )
+    if before is None or not description.spiking or not description.sequences:
+        return  # what is before it is a problem
+    before_it, behind_it = _shapes([*before, part.layer], description.spiking[-1].output_shape)[-2:]
+    windows = pooling.windows_of(part.layer, before_it)
+    described = MaxPoolingDescription.of_windows(part.layer.name, windows, behind_it)
+    described = described.after(description.spiking[-1])
+    part.spiking.append(described)
+    description.spiking.append(described)
+    description.cells.append(part.layer)
+    description.folded.append(before)
+
+
+def _shapes(layers, shape):
+    """The shapes of a step before, between and behind some layers, which get the first one."""
+    shapes = []
+    for layer in layers:
+        try:
+            given, gives = tuple(layer.input.shape[2:]), tuple(layer.output.shape[2:])
+        except AttributeError:  # called on data only
+            given, gives = shape, tuple(layer.compute_output_shape((1, 1, *shape))[2:])
+        shapes.append(given)
+        shape = gives
+    return [*shapes, shape]
+
+
+def _behind(described, layers, shape):
+    """A description behind the layers before it, which get steps of a shape, if that is known."""
+    shapes = _shapes(layers, shape) if shape else [None] * (len(layers) + 1)
+    for layer, shape in reversed(list(zip(layers, shapes, strict=False))):
+        if pooling.takes_means(layer):
+            if shape is None:
+                continue  # the spiking layer before it is a problem
+            changed = described.behind_mean(pooling.windows_of(layer, shape))
+        else:
+            weights = affine(layer)
+            if weights is None:
+                continue
+            changed = described.behind(*weights)
+        if isinstance(described, QUANTIZED):
+            raise ConversionError(
+                f"Layer '{described.name}' was trained in integers, which does not go with the "
+                f"layer '{layer.name}' ({type(layer).__name__}) before it: leave it out."
+            )
+        described = changed
+    return described
+
+
 def _read_spiking(part, before, description):
-    """The spiking layer `part`, behind the layers `before` it whose weights are folded into it."""
+    """The spiking layer `part`, behind the layers `before` it whose weights are folded into it.
+
+    `before` is None where these are a problem.
+    """
     layer = part.layer
     if not description.sequences:
         part.problems.append(
@@ -381,16 +445,11 @@ def _read_spiking(part, before, description):
         with noting(part.problems):
             cls = cell_class(cell)
             described = CELLS[cls].of(name, cell)
-            for other in reversed(before if i == 0 else []):
-                weights = affine(other)
-                if weights is None:
-                    continue
-                if issubclass(cls, QuantizedCell):
-                    raise ConversionError(
-                        f"Layer '{name}' was trained in integers, which does not go with the "
-                        f"layer '{other.name}' ({type(other).__name__}) before it: leave it out."
-                    )
-                described = described.behind(*weights)
+            if i == 0 and before:
+                shape = description.spiking[-1].output_shape if description.spiking else None
+                described = _behind(described, before, shape)
+            if not description.spiking and len(described.input_shape) > 1:
+                description.encoder.append(host.Reshape((-1, described.inputs)))
             if description.spiking:
                 described = described.after(description.spiking[-1])
             graded = described.message_bits > 0
@@ -402,11 +461,11 @@ def _read_spiking(part, before, description):
             part.spiking.append(described)
             description.spiking.append(described)
             description.cells.append(cell)
-            description.folded.append(before if i == 0 else [])
+            description.folded.append((before or []) if i == 0 else [])
     description.sequences = getattr(layer, "return_sequences", True)
     if not description.sequences:
         part.operations = [host.LastStep()]
-        description.head += part.operations
+        description.head += [*_to_images(part.spiking), *part.operations]
 
 
 def affine(layer):
@@ -441,8 +500,9 @@ def affine(layer):
         )
     raise ConversionError(
         f"Layer '{layer.name}' ({type(layer).__name__}) between spiking layers cannot be exported. "
-        "Supported there: Dense without activation, which becomes part of the next layer's "
-        "weights, and layers for training only. Connect spiking layers directly."
+        "Supported there: Dense without activation and average pooling, which become part of the "
+        "next layer's weights, max pooling, TimeDistributed(Flatten), Reshape, and layers for "
+        "training only. Connect spiking layers directly."
     )
 
 
@@ -578,7 +638,8 @@ def _cells(layer, problems):
     stacked = isinstance(layer.cell, keras.layers.StackedRNNCells)
     for i, cell in enumerate(layer.cell.cells if stacked else [layer.cell]):
         name = f"{layer.name}/{i}" if stacked else layer.name
-        if not is_a(layer, SpikingRNN, QuantizedRNN, keras.layers.RNN) or cell_class(cell) is None:
+        known = is_a(layer, SpikingRNN, ConvRLIF2D, QuantizedRNN, keras.layers.RNN)
+        if not known or cell_class(cell) is None:
             names = [cls.__name__ for cls in CELLS if not issubclass(cls, QuantizedCell)]
             problems.append(
                 ConversionError(

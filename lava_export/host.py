@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lava_export.windows import Windows
+
 
 class Operation:
     """Base of the operations on the host."""
@@ -217,6 +219,39 @@ class WindowMean(Operation):
 
 
 @dataclass(frozen=True)
+class Pooling(Operation):
+    """Means or maxima of windows of images, `(batch, ..., height, width, channels)`.
+
+    Args:
+        largest: Whether of a window the largest value is given, or the mean.
+        size: Height and width of a window; empty for one as large as the image, of which no more
+            than the channels is left.
+        strides: From window to window, along height and width.
+        padding: "valid", or "same" for windows that go beyond the image.
+    """
+
+    largest: bool
+    size: tuple = ()
+    strides: tuple = ()
+    padding: str = "valid"
+
+    def __call__(self, x):
+        """Apply to `x`."""
+        if not self.size:
+            return x.max(axis=(-3, -2)) if self.largest else x.mean(axis=(-3, -2), dtype=np.float32)
+        image = x.shape[-3:]
+        windows = Windows.of_keras(image, self.size, self.strides, self.padding)
+        there = windows.patches(np.ones((1, *image), bool))
+        patches = windows.patches(x.reshape(-1, *image))
+        if self.largest:
+            pooled = np.where(there, patches, x.min()).max(axis=(3, 4))
+        else:
+            pooled = patches.sum(axis=(3, 4), dtype=np.float32) / there.sum(axis=(3, 4))
+            pooled = pooled.astype(np.float32)
+        return pooled.reshape(*x.shape[:-3], *pooled.shape[1:])
+
+
+@dataclass(frozen=True)
 class TimeSum(Operation):
     """Spike counts, or with `mean` spikes per step: (batch, T, units) to (batch, units)."""
 
@@ -311,6 +346,7 @@ OPERATIONS = (
     Quantize,
     Hold,
     WindowMean,
+    Pooling,
     TimeSum,
     LastStep,
     Activation,

@@ -121,8 +121,9 @@ def encoder_operations(layer):
         raise ConversionError(
             f"Layer '{layer.name}' ({type(layer).__name__}) before the first spiking layer cannot "
             "be exported. Supported there: PoissonEncoder, OnOffPoissonEncoder, LatencyEncoder, "
-            f"DeltaEncoder, DirectEncoder, Flatten, Reshape, Rescaling ({LIMITS}), and directly "
-            "before it Dense without activation. Put other preprocessing into your data pipeline."
+            "DeltaEncoder, DirectEncoder, Flatten, Reshape, Rescaling, pooling of images "
+            f"({LIMITS}), and directly before it Dense without activation. Put other "
+            "preprocessing into your data pipeline."
         )
     return [operation]
 
@@ -157,7 +158,8 @@ def head_operations(layer):
         raise ConversionError(
             f"Layer '{layer.name}' ({type(layer).__name__}) after the spiking layers cannot be "
             "exported. Supported there: TimeSum, GlobalAveragePooling1D, LeakyReadout, "
-            f"MembraneReadout, Dense, Activation, Softmax, Flatten, Reshape, Rescaling ({LIMITS})."
+            "MembraneReadout, Dense, Activation, Softmax, Flatten, Reshape, Rescaling, pooling of "
+            f"images ({LIMITS})."
         )
     return [operation]
 
@@ -187,11 +189,20 @@ def _integrators(layer):
 def _common_operation(layer):
     if is_a(layer, keras.layers.Flatten) and layer.data_format == "channels_last":
         return host.Flatten()
+    if is_a(layer, keras.layers.TimeDistributed) and keeps_steps(layer):
+        return _flattened_steps(layer)
     if is_a(layer, keras.layers.Reshape):
         return host.Reshape(tuple(int(size) for size in layer.target_shape))
     if is_a(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0 == np.ndim(layer.offset):
         return host.Rescale(float(layer.scale), float(layer.offset))
     return None
+
+
+def _flattened_steps(layer):
+    try:
+        return host.Reshape((-1, math.prod(layer.output.shape[2:])))
+    except AttributeError:  # called on data only: the shapes are not known
+        return None
 
 
 def _activation(layer, function):

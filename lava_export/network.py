@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, fields, is_dataclass
-from numbers import Real
+from numbers import Integral, Real
 
 import h5py
 import numpy as np
 
-from lava_export import files, host, reference, units
+from lava_export import files, hdf5, host, overflow, reference, units
 from lava_export.progress import bar
 from lava_export.report import QuantizationReport
-from lava_export.synapses import Dense
+from lava_export.synapses import KINDS as SYNAPSES
+from lava_export.synapses import Conv
 from lava_export.units.base import check_messages
 
 FORMAT = "lava_export.network"
@@ -36,8 +37,8 @@ class Network:
         >>> spikes = network.run(input_spikes)
 
     Args:
-        layers: Synapses (`Dense`) and units (`LIF`, or another kind of `lava_export.units`) in
-            turn, from input to output.
+        layers: Synapses (`Dense`, `Conv`) and units (`LIF`, or another kind of
+            `lava_export.units`) in turn, from input to output.
         encoder: Host operations (`lava_export.host`) that turn data into spikes, in order.
         head: Host operations that turn the last layer's spikes into scores, in order.
         names: One name for each layer of units, for reports and errors.
@@ -49,6 +50,10 @@ class Network:
         TypeError: If the layers are not synapses and units in turn, or an operation is not of
             `lava_export.host`.
         ValueError: If the layers do not fit together.
+
+    Warns:
+        QuantizationWarning: If, in a network written by hand, inputs could overflow the 24 bits of
+            a layer in a single step.
     """
 
     layers: tuple
@@ -75,7 +80,20 @@ class Network:
                 f"There are {len(self.pairs)} layers of units and {len(names)} names: "
                 "give one name for each."
             )
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"names must be text, got {names}.")
         object.__setattr__(self, "names", names)
+        for size in self.input_shape:
+            if size is not None and (not isinstance(size, Integral) or size < 1):
+                raise ValueError(
+                    f"input_shape has a size for each axis, a positive integer or None, got "
+                    f"{self.input_shape}."
+                )
+        if self.quantization is None:
+            messages = None
+            for name, (synapses, kind) in zip(names, self.pairs, strict=True):
+                overflow.warn_of_steps(name, synapses, kind, messages, stacklevel=3)
+                messages = kind.output_range
 
     def __eq__(self, other):
         return isinstance(other, Network) and self.digest() == other.digest()
@@ -117,13 +135,13 @@ class Network:
         Args:
             spikes: Zeros and ones of shape `(batch, T, inputs)`, of a boolean, integer or
                 float type; where the first synapses take graded messages, integers of as many
-                bits.
+                bits; where they are `Conv`, `(batch, T, height, width, channels)` as well.
             record: Which of "spikes" and the units' states, such as "u" and "v", to give for
                 every layer and step as well.
             backend: "reference", the NumPy simulator, or "lava", Intel's Loihi simulator.
             mode: With "lava": "stock", one sample after the other through Lava's own processes
-                (`Dense`, `LIF`, ring buffers; only units that Lava lacks are ours), or "batched",
-                all samples side by side through processes that take a batch.
+                (`Dense`, `Conv`, `LIF`, ring buffers; only units that Lava lacks are ours), or
+                "batched", all samples side by side through processes that take a batch.
             timeout: With "lava": seconds without progress after which the run is stopped.
             progress: Whether to show a progress bar.
             parts: With mode "stock", what units that Lava lacks are made of: "custom", processes
@@ -156,7 +174,10 @@ class Network:
         parts="custom",
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
-        spikes = check_spikes(spikes, self.inputs, message_bits=self.layers[0].message_bits)
+        first = self.layers[0]
+        if isinstance(first, Conv) and np.shape(spikes)[2:] == first.input_shape:
+            spikes = np.reshape(spikes, (*np.shape(spikes)[:2], first.inputs))
+        spikes = check_spikes(spikes, self.inputs, message_bits=first.message_bits)
         names = (record,) if isinstance(record, str) or not np.iterable(record) else record
         record = tuple(dict.fromkeys(names))
         for name in record:
@@ -215,6 +236,20 @@ class Network:
             ValueError: If the data does not fit, or the head does not give one score a class.
         """
         return labels_of(self.decode(self.run(self.encode(x), **run)))
+
+    def worst_cases(self, steps):
+        """What any inputs could do to the 24 bits of each layer in so many steps.
+
+        Returns:
+            A list with a `lava_export.overflow.WorstCase` for each layer of units.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
+            raise ValueError(f"steps must be a positive integer, got {steps!r}.")
+        found, messages = [], None
+        for synapses, kind in self.pairs:
+            found.append(overflow.worst_case(synapses, kind, steps, messages))
+            messages = kind.output_range
+        return found
 
     def digest(self):
         """SHA-256 of the network's content, in hexadecimal."""
@@ -313,6 +348,25 @@ def labels_of(scores):
     return scores.argmax(axis=1)
 
 
+def check_labels(y, count, what="y"):
+    """`y` as an array, if it has a whole number for each of `count` samples.
+
+    Raises:
+        ValueError: If it has other shapes, or anything else.
+    """
+    y = np.asarray(y)
+    if y.shape != (count,):
+        raise ValueError(
+            f"{what} must have the shape ({count},), one label a sample, got {y.shape}."
+        )
+    if y.dtype.kind not in "biuf" or (y != np.rint(y)).any():
+        raise ValueError(
+            f"{what} must hold whole numbers, the indices of classes, got {y.dtype}, such as "
+            f"{y[0]}: give each class a number."
+        )
+    return y
+
+
 def check_data(x, shape, what):
     """`x` as an array, if it is numbers of shape (batch, *shape); an empty `shape` fits any.
 
@@ -385,7 +439,7 @@ def _check_chain(layers):
         )
     width, bits = None, 0
     for i, (synapses, kind) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
-        if not isinstance(synapses, Dense) or not isinstance(kind, units.KINDS):
+        if not isinstance(synapses, SYNAPSES) or not isinstance(kind, units.KINDS):
             raise TypeError(
                 "A network is synapses, units, synapses, units, ..., such as Dense, LIF, Dense, "
                 f"LIF: layers {2 * i} and {2 * i + 1} are {type(synapses).__name__} and "
@@ -408,7 +462,7 @@ def _check_chain(layers):
         bits = kind.output_bits
 
 
-_STORED = {cls.__name__: cls for cls in (Dense, *units.KINDS, *host.OPERATIONS)}
+_STORED = {cls.__name__: cls for cls in (*SYNAPSES, *units.KINDS, *host.OPERATIONS)}
 
 
 def _content(network):
@@ -474,27 +528,19 @@ def load(path):
     Raises:
         FileNotFoundError: If there is no such file.
         NetworkFileError: If the file is truncated, is no network file, was written by a newer
-            version, or was changed since it was written.
+            version, was changed since it was written, leads to other files, or declares more than
+            1 GiB of data.
     """
-    with open(path, "rb"):  # a missing or forbidden file says so in the system's own words
-        pass
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = {key: file.attrs.get(key) for key in ("format", "version", "sha256")}
-            labels = {
-                key: value.decode() if isinstance(value, bytes) else str(value)
-                for key, value in attributes.items()
-            }
-            content = {}
-            if (labels["format"], labels["version"]) == (FORMAT, str(VERSION)):
-                file.visititems(lambda key, item: _read(key, item, content))
-            return restored(labels, content, path)
-    except NetworkFileError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise NetworkFileError(
-            f"{path} is truncated or not an HDF5 file ({error}): export the network again."
-        ) from error
+    with hdf5.reading(path, NetworkFileError) as file:
+        attributes = {key: file.attrs.get(key) for key in ("format", "version", "sha256")}
+        labels = {
+            key: value.decode() if isinstance(value, bytes) else str(value)
+            for key, value in attributes.items()
+        }
+        content = {}
+        if (labels["format"], labels["version"]) == (FORMAT, str(VERSION)):
+            file.visititems(lambda key, item: _read(key, item, content))
+    return restored(labels, content, path)
 
 
 def stored(network):
@@ -529,7 +575,7 @@ def restored(labels, content, where):
         )
     try:
         return _network(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise NetworkFileError(
             f"{where} does not hold a network ({type(error).__name__}: {error}): export it again."
         ) from error

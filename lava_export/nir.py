@@ -15,11 +15,13 @@ graph's metadata, from which `from_nir` takes it. A graph of another framework i
 
 from __future__ import annotations
 
+import math
+import os
 import re
 
 import numpy as np
 
-from lava_export import arithmetic, files, hdf5, host, reference
+from lava_export import arithmetic, files, hdf5, host, overflow, reference
 from lava_export.losses import Losses
 from lava_export.network import (
     Network,
@@ -32,6 +34,7 @@ from lava_export.network import (
 from lava_export.quantize import ConversionError
 from lava_export.quantize.lif import LIFDescription
 from lava_export.report import QuantizationReport
+from lava_export.synapses import Conv
 from lava_export.units import LIF, SpikingLSTM
 
 try:
@@ -71,6 +74,11 @@ def to_nir(network, path=None, dt=1e-3, overwrite=False, allow_lossy=False):
 def _to_graph(network, dt, losses):
     nodes = {"input": nir.Input(np.array([network.inputs]))}
     for (synapses, units), name in zip(network.pairs, network.names, strict=True):
+        if isinstance(synapses, Conv):
+            raise ConversionError(
+                f"Layer '{name}': NIR's Conv2d has channels before height and width, which is not "
+                "written. Network.save keeps all kinds."
+            )
         if type(units) not in WRITERS:
             raise ConversionError(
                 f"Layer '{name}': NIR has no node for {type(units).__name__} units. "
@@ -202,6 +210,7 @@ def from_nir(graph, calibration=None, dt=None, allow_lossy=False):
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If `graph` is neither a graph nor a path.
         NIRFileError: If the file is damaged, or of a newer version of NIR.
         ConversionError: If the graph has no counterpart on the chip, or only a lossy one and
             `allow_lossy` is false; the message names the node.
@@ -210,10 +219,16 @@ def from_nir(graph, calibration=None, dt=None, allow_lossy=False):
 
     Warns:
         LossWarning: With all that is lost.
+        QuantizationWarning: As `lava_export.export`.
     """
     where = "The graph" if isinstance(graph, nir.NIRGraph) else str(graph)
-    if not isinstance(graph, nir.NIRGraph):
+    if isinstance(graph, str | bytes | os.PathLike):
         graph = _read(graph)
+    if not isinstance(graph, nir.NIRGraph):
+        raise TypeError(
+            f"from_nir takes a nir.NIRGraph or the path of a file, got {type(graph).__name__}."
+        )
+    _check_size(graph)
     if KEY in graph.metadata:
         return _restored(graph, where)
     if dt is None:
@@ -231,6 +246,21 @@ def from_nir(graph, calibration=None, dt=None, allow_lossy=False):
     shape, layers = _Chain(graph).layers(_check_dt(dt), losses)
     losses.settle(allow_lossy, stacklevel=3)
     return _quantized(layers, calibration, shape)
+
+
+def _check_size(graph):
+    """Raise ConversionError if graphs within a graph are without end, or too many."""
+    waiting, seen = [(graph, 0)], 0
+    while waiting:
+        inner, depth = waiting.pop()
+        seen += 1
+        if depth > hdf5.DEEPEST or seen > hdf5.MOST:
+            raise ConversionError(
+                f"The graph has graphs within graphs, more than {hdf5.DEEPEST} deep or more than "
+                f"{hdf5.MOST} of them: is one of them within itself?"
+            )
+        nodes = inner.nodes.values()
+        waiting += [(node, depth + 1) for node in nodes if isinstance(node, nir.NIRGraph)]
 
 
 def _check_dt(dt):
@@ -258,6 +288,9 @@ def _quantized(layers, calibration, shape):
         record.cumulative_mismatches = int(np.count_nonzero(exact != fired))
         parts += [synapses, units]
         records.append(record)
+        for text in (record.advice(), overflow.advice(record)):
+            if text:
+                overflow.warn(record.name, text, stacklevel=3)
         spikes = fired
     return Network(
         parts,
@@ -275,7 +308,7 @@ def _restored(graph, where):
         content = _flat(labels.pop("content"))
         network = restored(labels, content, where)
         dt = _check_dt(graph.metadata["dt"])
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NetworkFileError(
             f"{where} has damaged metadata ({type(error).__name__}: {error})."
         ) from error
@@ -310,7 +343,10 @@ def _equal(a, b):
 
 def _read(path):
     with hdf5.reading(path, NIRFileError) as file:
-        version = file["version"][()].decode() if "version" in file else "1"
+        version = file["version"][()] if "version" in file else b"1"
+        if not isinstance(version, bytes):
+            raise NIRFileError("does not say its version of NIR as text: it may be damaged.")
+        version = version.decode()
         if version.split(".")[0] not in ("0", "1"):
             raise NIRFileError(
                 f"is of NIR version {version}, and this release reads version 1: "
@@ -520,8 +556,9 @@ class _Chain:
     def _layer(self, name, weights, loops, width, dt, losses):
         node = self.nodes[name]
         size = _size(name, node)
-        kernel, bias = np.eye(size), np.zeros(size)
-        if weights is not None:
+        if weights is None:
+            kernel, bias = _identity(name, size), np.zeros(size)
+        else:
             kernel, bias = _matrix(weights, self.nodes[weights], size)
         if kernel.shape[1] != width:
             raise ConversionError(
@@ -530,7 +567,7 @@ class _Chain:
             )
         recurrent = None
         for loop in loops:
-            matrix = np.eye(size)
+            matrix = _identity(name, size)
             for part in loop:
                 if isinstance(self.nodes[part], nir.Delay):
                     _check_delay(part, self.nodes[part], dt)
@@ -559,6 +596,17 @@ def _size(name, node):
             f"Node '{name}' has parameters of shape {shape}: one dimension is due."
         )
     return max(sizes)
+
+
+def _identity(name, size):
+    """Weights of what leads to neurons one by one."""
+    largest = math.isqrt(hdf5.LARGEST // 8)
+    if size > largest:
+        raise ConversionError(
+            f"Node '{name}' has {size} neurons with one input each, but a Network has weights for "
+            f"all pairs of neurons, too many here: import up to {largest} such neurons."
+        )
+    return np.eye(size)
 
 
 def _matrix(name, node, size):

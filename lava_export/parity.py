@@ -13,9 +13,9 @@ import keras_spiking_rnn
 from keras_spiking_rnn.base import HALF
 from lava_export import resources
 from lava_export.convert import describe, input_shape_of
-from lava_export.network import check_data, labels_of
+from lava_export.network import check_data, check_labels, labels_of
 from lava_export.quantize import ConversionError
-from lava_export.reference import recordable
+from lava_export.reference import recordable, weighted_inputs
 from lava_export.report import Divergence, Example, FloatStage, LavaStage, ParityReport, Trace
 
 CHUNK = 1 << 26  # values of all layers over time that a chunk of samples may have
@@ -75,11 +75,7 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
     _check_origin(description, network)
     x = check_data(x, input_shape_of(model), "x")
     if y is not None:
-        y = np.asarray(y)
-        if y.shape != (len(x),):
-            raise ValueError(
-                f"y must have the shape ({len(x)},), one label a sample, got {y.shape}."
-            )
+        y = check_labels(y, len(x))
     steps = network.encode(x[:1]).shape[1]
     stages = _Stages(description, network, (len(x), steps), y)
     size = max(1, CHUNK // (steps * sum(map(sum, network.sizes))))
@@ -219,7 +215,9 @@ class _Stages:
         begun = time.perf_counter()
         run = self.network.simulate(spikes, ("spikes",), backend="lava", mode=mode, **options)
         seconds = time.perf_counter() - begun
-        stage = self.lava.setdefault(mode, LavaStage(mode))
+        layers = zip(self.network.names, self.network.pairs, strict=True)
+        ours = [name for name, (_, units) in layers if mode == "batched" or not units.stock]
+        stage = self.lava.setdefault(mode, LavaStage(mode, ours))
         stage.samples += count
         stage.seconds += seconds
         for i, fired in enumerate(run.states["spikes"]):
@@ -288,16 +286,20 @@ class _Stages:
         inside = {
             name: values[layer][0] for name, values in states.items() if values[layer] is not None
         }
-        membrane = spec.dequantized(units, inside, self.network.quantization.layers[layer])
-        if membrane is None:
-            return None
-        begin, end = max(0, step - AROUND), min(step + AROUND + 1, len(membrane))
-        floats = [spec.closeness(insides[layer], (sample, t, unit))[:2] for t in range(begin, end)]
+        lines = states["spikes"][layer - 1][0] if layer else chunk[sample]
+        inside["weighted"] = weighted_inputs(*self.network.pairs[layer], lines, inside)
+        looked_at = spec.looks_at(insides[layer], (sample, step, unit))
+        record = self.network.quantization.layers[layer]
+        potential = spec.dequantized(units, inside, record, looked_at)
+        begin, end = max(0, step - AROUND), min(step + AROUND + 1, len(potential))
         return Trace(
             begin,
-            [value for value, _ in floats],
-            membrane[begin:end, unit].tolist(),
-            floats[step - begin][1],
+            [
+                spec.potential(insides[layer], (sample, t, unit), looked_at)
+                for t in range(begin, end)
+            ],
+            potential[begin:end].tolist(),
+            spec.closeness(insides[layer], (sample, step, unit))[1],
         )
 
 

@@ -22,8 +22,10 @@ class Simulation:
             last step, int32 (batch, units).
         states: For "spikes" and each state that is recorded, the layers' values over time,
             (batch, T, units); None for a layer without such a state.
-        wraps: Number of currents that wrapped around 24 bits (None where a backend cannot tell).
-        saturations: Number of states that hit the 24-bit limit (None likewise).
+        wraps: Number of currents that wrapped around 24 bits, and of weighted inputs that wrapped
+            around the 32 bits in which they are added up (None where a backend cannot tell).
+        saturations: Number of states, and of weighted inputs that come to them, that hit the
+            24-bit limit (None likewise).
     """
 
     spikes: np.ndarray
@@ -91,7 +93,34 @@ def join(parts):
 
 def simulate_layer(synapses, units, spikes, record=()):
     """One pair of synapses and units on the inputs `spikes` of shape (batch, T, in)."""
-    return simulate_units(units, synapses.product()(spikes), record)
+    current = synapses.product()(spikes)
+    simulation = simulate_units(units, current, record)
+    if _may_wrap(synapses):
+        exact = synapses.product(np.int64)(spikes)
+        simulation.wraps[0] += int(np.count_nonzero(exact != current))
+    return simulation
+
+
+def weighted_inputs(synapses, units, inputs, states):
+    """All that reached the ports of a layer in one sample, (T, ports * units).
+
+    Args:
+        synapses: Those of the layer.
+        units: Its units.
+        inputs: What it got, (T, in).
+        states: What it recorded: each state, and "spikes", (T, units).
+    """
+    current = synapses.product()(inputs)
+    if units.recurrent is not None:
+        messages = units.feedback(states, states["spikes"])
+        current[1:] += units.recurrent.product()(messages[:-1])
+    return current
+
+
+def _may_wrap(synapses):
+    """Whether some messages lead beyond the 32 bits in which Lava's `Dense` adds up."""
+    largest = max(int(np.abs(bound).max()) + 1 for bound in synapses.reach())
+    return largest << max(-synapses.exponent, 0) >= 1 << 31
 
 
 def simulate_units(units, current, record=()):
@@ -108,13 +137,20 @@ def simulate_units(units, current, record=()):
         for name in record
         if name != "spikes"
     }
-    feedback = None if units.recurrent is None else units.recurrent.product()
+    feedback, exact_feedback = None, None
+    if units.recurrent is not None:
+        feedback = units.recurrent.product()
+        exact_feedback = units.recurrent.product(np.int64)
+        exact_feedback = exact_feedback if _may_wrap(units.recurrent) else feedback
     step = units.dynamics()
     wraps = saturations = 0
     for t in range(steps):
         total = current[:, t]
         if feedback is not None and t > 0:
-            total = total + feedback(units.feedback(state, outputs[:, t - 1]))
+            messages = units.feedback(state, outputs[:, t - 1])
+            total = total + feedback(messages)
+            exact = current[:, t] + exact_feedback(messages).astype(np.int64)
+            wraps += int(np.count_nonzero(exact != total))
         outputs[:, t], wrapped, saturated = step(state, total)
         wraps += int(wrapped)
         saturations += int(saturated)

@@ -15,7 +15,14 @@ from lava_export import files
 if TYPE_CHECKING:
     from lava_export.resources import Resources
 
-HARDWARE = "CPU simulator, not hardware."
+# Losses above which a layer is warned of.
+SPIKE_LOSS = 0.10
+WEIGHT_LOSS = 0.10
+DECODED_LOSS = 0.05
+
+# What may be said of the integers: with a run on Lava that equals the reference, and without.
+HARDWARE = "Loihi 2-compatible arithmetic, verified on the CPU simulator"
+UNVERIFIED = "Loihi 2-compatible arithmetic, here not verified on the CPU simulator"
 
 
 def render(*tables):
@@ -47,8 +54,11 @@ class LayerQuantization:
         decoded_error: Where outputs stand for numbers that they are decoded to, the root mean
             square difference of these, relative to them; of graded outputs, that of their sums over
             the steps. Outputs may then come a step earlier or later without harm.
-        headroom: What the states hold, relative to the worst case that inputs as large as those of
-            the calibration data could bring; below 1 some could overflow. None if it is not known.
+        headroom: What 24 bits hold, relative to the worst case of weighted inputs and states that
+            any inputs could bring in as many steps as the calibration data has; below 1 some could
+            overflow. None if it is not known.
+        safe_steps: The number of steps in which no input overflows 24 bits; None if there is no
+            limit. It is not searched beyond `lava_export.overflow.HORIZON` steps.
         pulses: Where outputs are pulses of several steps, their number in float and in integers.
         activity: Likewise, the part of all steps and units in which the output is above 0.
         settings: What was chosen, and the layer's integers follow from: numbers, or lists of them.
@@ -72,6 +82,7 @@ class LayerQuantization:
     leak_error: float | None = None
     decoded_error: float | None = None
     headroom: float | None = None
+    safe_steps: int | None = None
     pulses: list | None = None
     activity: list | None = None
     settings: dict = field(default_factory=dict)
@@ -80,6 +91,37 @@ class LayerQuantization:
     def spike_loss(self):
         """Slots that differ, relative to the number of spikes."""
         return self.mismatches / max(self.float_spikes, 1)
+
+    def advice(self, on_data=True):
+        """What to do about a layer that loses much on the data; empty if it does not.
+
+        Args:
+            on_data: Whether that is of real data, whose changed spikes count.
+        """
+        if self.worst_unit_error > WEIGHT_LOSS:
+            changed = f", and {self.spike_loss:.1%} of the layer's spikes change" if on_data else ""
+            return (
+                f"8 bits do not hold weights so far apart: those of unit {self.worst_unit} lose "
+                f"{self.worst_unit_error:.0%} (root mean square){changed}. Bring the units' "
+                "thresholds or weights closer together, for example with a max-norm constraint on "
+                "the kernel."
+            )
+        if self.decoded_error is not None:
+            if on_data and self.decoded_error > DECODED_LOSS:
+                made = ""
+                if self.pulses is not None:
+                    floats, integers = self.pulses
+                    made = f", with {integers} pulses for {floats}: they come at other steps"
+                return (
+                    f"in integers its decoded outputs differ by {self.decoded_error:.1%} (root "
+                    f"mean square){made}."
+                )
+        elif on_data and self.spike_loss > SPIKE_LOSS:
+            return (
+                f"in integers {self.spike_loss:.1%} of its spikes change ({self.mismatches} "
+                f"differences for {self.float_spikes} spikes on the calibration data)."
+            )
+        return ""
 
 
 @dataclass
@@ -231,9 +273,13 @@ class FloatStage:
 
 @dataclass
 class LavaStage:
-    """The integer reference against one mode of Lava, over all layers."""
+    """The integer reference against one mode of Lava, over all layers.
+
+    `ours` has the names of the layers whose units ran on processes of ours and not on Lava's own.
+    """
 
     mode: str
+    ours: list = field(default_factory=list)
     samples: int = 0
     spikes_compared: int = 0
     spike_mismatches: int = 0
@@ -294,7 +340,7 @@ class ParityReport:
         del values["example"]
         trace = self.example.trace and asdict(self.example.trace)
         return {
-            "hardware": HARDWARE,
+            "hardware": self.hardware(),
             **values,
             "trace": trace,
             "resources": self.resources.to_dict(),
@@ -324,6 +370,11 @@ class ParityReport:
         from lava_export import page
 
         return page.rasters(self)
+
+    def hardware(self):
+        """What may be said of the integers and the chip."""
+        verified = self.lava and all(stage.equal for stage in self.lava)
+        return f"{HARDWARE if verified else UNVERIFIED}; not run on hardware."
 
     def verdict(self):
         """One sentence: whether Lava ran the integers spike for spike."""
@@ -443,6 +494,17 @@ class ParityReport:
         )
 
     def provenance(self):
-        """What ran, and which network."""
+        """What ran on what, and which network."""
+        processes = "".join(
+            f" In mode {stage.mode} {self._names_of(stage, False)}ran on Lava's own processes, "
+            f"{self._names_of(stage, True)}on ours."
+            for stage in self.lava
+        )
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        return f"{HARDWARE} Network {self.network[:16]}. {versions}."
+        return f"{self.hardware()}{processes} Network {self.network[:16]}. {versions}."
+
+    def _names_of(self, stage, ours):
+        names = [f"'{name}'" for name in self.layers if (name in stage.ours) == ours]
+        if len(names) == len(self.layers):
+            return "all layers "
+        return f"{', '.join(names) or 'no layer'} "

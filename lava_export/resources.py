@@ -112,6 +112,8 @@ class Activity:
 
 def measure(network, spikes):
     """The `Activity` of `network` on input spikes (batch, T, inputs), with the reference."""
+    if np.ndim(spikes) > 3:
+        spikes = np.reshape(spikes, (*np.shape(spikes)[:2], network.inputs))
     return count(network, spikes, network.simulate(spikes, ("spikes",)).states["spikes"])
 
 
@@ -172,8 +174,10 @@ class LayerResources:
     Args:
         name, kind: Its name, and the class of its units.
         inputs, units: Its size.
-        synapses: Synapses whose weight is not 0, recurrent ones too.
-        memory: Bytes of all its weights, without the addresses that a chip needs with them.
+        synapses: Synapses whose weight is not 0, recurrent ones too. Of a convolution, those from
+            each pixel to each position, as if they were separate.
+        memory: Bytes of all its weights, without the addresses that a chip needs with them. All
+            positions of a convolution share theirs.
         compartments: Neurons of the chip: one for each port of each unit.
         cores: Number of cores for each chip, as far as neurons and memory go; None for a chip
             without such neurons.

@@ -24,7 +24,7 @@ class PyAdaptive(PyUnits):
         """Changes a neuron's current, and returns what drives the neuron."""
         current[:] = arithmetic.saturate(
             arithmetic.decay(current, self.keep_current)
-            + np.left_shift(arriving, self.input_shift, dtype=np.int64)
+            + arithmetic.arriving(arriving, self.input_shift)
         )
         return arithmetic.saturate(current + bias)
 

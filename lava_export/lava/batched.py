@@ -4,6 +4,7 @@ import numpy as np
 
 from lava_export.lava.processes.adaptive_lstm.process import AdaptiveLSTMUnits
 from lava_export.lava.processes.adaptive_neurons.process import AdaptiveNeuronsUnits
+from lava_export.lava.processes.conv.process import BatchConv
 from lava_export.lava.processes.current_lif.process import CurrentLIFUnits
 from lava_export.lava.processes.dense.process import BatchDense
 from lava_export.lava.processes.gated_lif.process import GatedLIFUnits
@@ -14,6 +15,7 @@ from lava_export.lava.processes.source.process import SharedSource
 from lava_export.lava.processes.spiking_lstm.process import SpikingLSTMUnits
 from lava_export.lava.processes.src.process import SRCUnits
 from lava_export.lava.shared import shared_array
+from lava_export.synapses import Conv
 
 PROCESSES = {
     process.kind: process
@@ -104,7 +106,7 @@ class BatchedLayer:
             traces=self.traces,
             name=f"{type(units).__name__} {index}",
         )
-        feedforward = batch_dense(synapses, batch, f"dense {index}")
+        feedforward = batch_synapses(synapses, batch, str(index))
         previous.connect(feedforward.s_in)
         feedforward.a_out.connect(self.units.a_in)
         if units.recurrent is not None:
@@ -135,6 +137,13 @@ class BatchedLayer:
     def _unroll(self, ring):
         """(batch, T, units), where step 0 was written at the Lava step `delay + 1`."""
         return np.roll(ring, -self.delay, axis=0).transpose(1, 0, 2)
+
+
+def batch_synapses(synapses, batch, name):
+    """The process of `Conv` or `Dense` synapses."""
+    if isinstance(synapses, Conv):
+        return BatchConv(synapses=synapses, batch=batch, name=f"conv {name}")
+    return batch_dense(synapses, batch, f"dense {name}")
 
 
 def batch_dense(synapses, batch, name):

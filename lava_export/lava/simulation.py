@@ -5,6 +5,7 @@ import numpy as np
 from lava_export.lava import batched, stock, stock_lstm
 from lava_export.lava.session import LavaSession
 from lava_export.reference import Simulation
+from lava_export.synapses import Dense
 from lava_export.units import LIF, SpikingLSTM
 
 MODES = {
@@ -25,7 +26,7 @@ def simulate(
     """Run `pairs` of (synapses, units) on Lava; the same integers as `reference.simulate`.
 
     Args:
-        pairs: List of (`lava_export.Dense`, units of `lava_export.units`).
+        pairs: List of (`lava_export.Dense` or `Conv`, units of `lava_export.units`).
         spikes: Inputs of shape (batch, T, in).
         record: "spikes", and names of states, to keep of every layer over time. In stock mode,
             u and v of LIF cost some 20 microseconds a number: Lava reads them one by one.
@@ -51,6 +52,8 @@ def simulate(
                 f"this one has {', '.join(sorted(kind.__name__ for kind in kinds))}, in mode "
                 f"{mode!r}."
             )
+        if not all(isinstance(synapses, Dense) for synapses, _ in pairs):
+            raise ValueError("parts='stock' runs SpikingLSTM behind Dense only: use 'custom'.")
         return stock_lstm.simulate(pairs, spikes, record, timeout, advance)
     runtimes, network = MODES[mode]
     samples, steps, _ = spikes.shape

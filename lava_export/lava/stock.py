@@ -1,9 +1,10 @@
-"""Networks of Lava's own processes: Dense, LIF and ring buffers, one sample after the other.
+"""Networks of Lava's own processes: Dense, Conv, LIF and ring buffers, one sample after the other.
 
 Units that Lava lacks are ours, between Dense processes and ring buffers of Lava.
 """
 
 import numpy as np
+from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
@@ -13,9 +14,12 @@ from lava.utils.weightutils import determine_sign_mode
 from lava_export import units as kinds
 from lava_export.lava.batched import PROCESSES
 from lava_export.lava.shared import shared_array
+from lava_export.synapses import Conv as ConvSynapses
 
 MAX_GROUPS = 8
+MAX_MEMBERS = 4096  # of all groups of a convolution: Lava sets and reads states one by one
 SOURCE_BYTES = 1 << 26  # of one runtime's input; with more samples, several runtimes follow
+MAX_SIZE = 127  # of a window, of strides and of padding: Lava's Conv holds them in 8 bits
 
 
 def runtimes(samples, steps, pairs, record):
@@ -91,7 +95,7 @@ class Layer:
 
 
 class UnitsLayer(Layer):
-    """Units of ours, with Lava's Dense before them and, if they are recurrent, behind them."""
+    """Units of ours, with Lava's Dense or Conv before them and, if recurrent, Dense behind them."""
 
     def __init__(self, index, synapses, units, previous, steps, record, with_sink):
         super().__init__(index, steps)
@@ -110,10 +114,10 @@ class UnitsLayer(Layer):
             name=f"{type(units).__name__} {index}",
         )
         self.parts.append(part)
-        feedforward = stock_dense(synapses, f"dense {index}")
+        feedforward = stock_synapses(synapses, str(index))
         for port in previous:
-            port.connect(feedforward.s_in)
-        feedforward.a_out.connect(part.a_in)
+            connect(port, feedforward.s_in)
+        connect(feedforward.a_out, part.a_in)
         if units.recurrent is not None:
             feedback = stock_dense(units.recurrent, f"recurrent dense {index}")
             part.feedback().connect(feedback.s_in)
@@ -137,7 +141,7 @@ class UnitsLayer(Layer):
 
 
 class LIFLayer(Layer):
-    """One or more pairs of Lava's Dense and LIF.
+    """One or more pairs of Lava's Dense or Conv, and LIF.
 
     Lava's LIF has one du, dv and vth for all its units. Units that differ in them go to
     different LIF processes. Each of these has all units of the layer, but only its own have
@@ -148,9 +152,9 @@ class LIFLayer(Layer):
     model computes with them exactly, but `Var.get` of these three would fail.
     """
 
-    def __init__(self, index, dense, lif, previous, steps, record, with_sink):
+    def __init__(self, index, synapses, lif, previous, steps, record, with_sink):
         super().__init__(index, steps)
-        units = dense.units
+        units = synapses.units
         self.initial = {
             name: np.broadcast_to(np.asarray(value, np.int64), units)
             for name, value in lif.initial().items()
@@ -159,9 +163,9 @@ class LIFLayer(Layer):
             name: np.empty((steps, units), np.int32) for name in self.initial if name in record
         }
         self.members, self.feedbacks = [], []
-        for number, (members, du, dv, vth) in enumerate(groups(lif, units)):
+        for number, (members, du, dv, vth) in enumerate(groups(lif, synapses)):
             name = f"{index}.{number}"
-            synapses = stock_dense(dense, f"dense {name}", members)
+            feedforward = stock_synapses(synapses, name, members)
             part = LIF(
                 shape=(units,),
                 du=du,
@@ -172,8 +176,8 @@ class LIFLayer(Layer):
                 name=f"lif {name}",
             )
             for port in previous:
-                port.connect(synapses.s_in)
-            synapses.a_out.connect(part.a_in)
+                connect(port, feedforward.s_in)
+            connect(feedforward.a_out, part.a_in)
             self.parts.append(part)
             self.members.append(members)
             if lif.recurrent is not None:
@@ -218,6 +222,60 @@ class LIFLayer(Layer):
         return sum(getattr(part, name).get() for part in self.parts)
 
 
+def connect(source, target):
+    """Connect two ports that have as many lines, whatever their shapes."""
+    (source if source.shape == target.shape else source.reshape(target.shape)).connect(target)
+
+
+def stock_synapses(synapses, name, members=None):
+    """The process of Lava for some synapses; `members` as for `stock_dense`."""
+    if isinstance(synapses, ConvSynapses):
+        return stock_conv(synapses, f"conv {name}", members)
+    return stock_dense(synapses, f"dense {name}", members)
+
+
+def stock_conv(synapses, name, members=None):
+    """Lava's Conv.
+
+    Lava has width before height. As it treats both alike, it gets them in our order, and nothing
+    has to be transposed. It flips windows, and has the same padding on opposite sides, which is
+    made up for by windows with rows and columns of zeros.
+
+    Args:
+        synapses: `lava_export.Conv`.
+        name: Name in messages.
+        members: Which lines (units,) it leads to, the same filters everywhere; by default all.
+
+    Raises:
+        ValueError: If a size is larger than Lava's Conv can hold.
+    """
+    weights = synapses.effective_weights() << synapses.exponent
+    if members is not None:
+        weights = np.where(members[: synapses.filters, None, None, None], weights, 0)
+    (height, width), (apart, beside) = synapses.windows.spans, synapses.dilation
+    spread = np.zeros((synapses.filters, height, width, weights.shape[3]), np.int32)
+    spread[:, ::apart, ::beside] = weights
+    top, bottom, left, right = synapses.padding
+    around = ((max(bottom - top, 0), max(top - bottom, 0)),)
+    around += ((max(right - left, 0), max(left - right, 0)),)
+    spread = np.pad(spread, ((0, 0), *around, (0, 0)))
+    padding = (max(top, bottom), max(left, right))
+    if max(*spread.shape[1:3], *padding, *synapses.strides) > MAX_SIZE:
+        raise ValueError(
+            f"{name}: Lava's Conv holds sizes up to {MAX_SIZE}, but it would need windows of "
+            f"{spread.shape[1:3]}, padding of {padding} and strides of {synapses.strides}: use "
+            "mode='batched'."
+        )
+    return Conv(
+        weight=np.ascontiguousarray(spread[:, ::-1, ::-1]),
+        input_shape=synapses.input_shape,
+        padding=padding,
+        stride=synapses.strides,
+        num_message_bits=synapses.message_bits,
+        name=name,
+    )
+
+
 def stock_dense(synapses, name, members=None, inputs=None):
     """Lava's Dense.
 
@@ -241,14 +299,21 @@ def stock_dense(synapses, name, members=None, inputs=None):
     )
 
 
-def groups(lif, units):
+def groups(lif, synapses):
     """Units of equal (du, dv, vth): a list of (members, du, dv, vth); members is bool (units,).
 
-    One group with arrays where there are more than MAX_GROUPS of them.
+    One group with arrays where there are more than MAX_GROUPS of them. Of a convolution also where
+    those of a filter differ, whose positions share their weights, and where the groups would have
+    more than MAX_MEMBERS units, counting all in each.
     """
+    units = synapses.units
     everyone = np.ones(units, bool)
     columns = [np.broadcast_to(value, units) for value in (lif.du, lif.dv, lif.vth)]
     values, group = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    if len(values) > MAX_GROUPS:
+    too_many = len(values) > MAX_GROUPS
+    if isinstance(synapses, ConvSynapses) and len(values) > 1:
+        shared = np.resize(group[: synapses.filters], units)
+        too_many |= len(values) * units > MAX_MEMBERS or (shared != group).any()
+    if too_many:
         return [(everyone, *(np.array(column, np.int64) for column in columns))]
     return [(group == i, *map(int, value)) for i, value in enumerate(values)]

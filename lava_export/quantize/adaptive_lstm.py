@@ -142,19 +142,26 @@ class AdaptiveDescription(base.Description):
         error = ((decode(simulation.spikes) - wanted) ** 2).mean()
         record = base.record(
             self,
+            (synapses, units),
             [(self.kernel, ideal, synapses.weights)],
-            synapses.exponent,
             simulation,
             outputs,
             leak_error=max(abs(_keep(left) / 4096 - left) for left in self.decays.values()),
             decoded_error=float(np.sqrt(error / max((wanted**2).mean(), 1e-300))),
-            headroom=self._headroom(units, inputs.shape[1]),
         )
         return synapses, units, record, outputs
 
     def approximations(self, units, record):
         """What is not exact."""
         return ["products rounded toward zero", "decays and m_f are multiples of 1/4096"]
+
+    def dequantized(self, units, states, record, looked_at):
+        """The signal of the output cell, less its estimate before the step."""
+        name, rest = ("output_", units.theta_out) if self.gated else ("", units.theta_0)
+        before = np.zeros_like(states[f"{name}estimate"])
+        before[1:] = states[f"{name}estimate"][:-1]
+        potential = states[f"{name}signal"].astype(np.int64) - before
+        return (potential * self.neuron.theta_0 / rest)[:, looked_at]
 
     def closeness(self, inside, where):
         """The potential of the output cell, in units of its threshold."""
@@ -205,12 +212,6 @@ class AdaptiveDescription(base.Description):
         """
         rest = self.neuron.theta_0 * (1 + self.rise)
         return STATE_MAX / (3.1 * np.maximum(self.worst_case(steps), 2 * rest))
-
-    def _headroom(self, units, steps):
-        scales = np.atleast_1d(units.theta_0) / self.neuron.theta_0
-        if self.gated:
-            scales = np.concatenate([scales, units.theta_out / self.neuron.theta_0])
-        return float((self._safe(steps) / scales).min())
 
     def _scales(self, floats, steps):
         """The largest scale of each column, and the one of each output cell.

@@ -9,8 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from lava_export import arithmetic
+from lava_export.overflow import worst_case
 from lava_export.report import LayerQuantization
-from lava_export.synapses import Dense
+from lava_export.synapses import PATCHES, Conv, Dense
+from lava_export.windows import Windows
 
 
 class ConversionError(ValueError):
@@ -75,6 +77,16 @@ class Description:
     def units(self):
         """Number of units."""
         raise NotImplementedError
+
+    @property
+    def input_shape(self):
+        """Shape of the inputs of a step in Keras."""
+        return (self.inputs,)
+
+    @property
+    def output_shape(self):
+        """Shape of the outputs of a step in Keras."""
+        return (self.units,)
 
     @property
     def output_scale(self):
@@ -147,19 +159,28 @@ class Description:
         """
         return None
 
-    def dequantized(self, units, states, record):
-        """The membranes of the integer units before their reset, in the scale of the float layer.
+    def dequantized(self, units, states, record, looked_at):
+        """The potential that decides of an output in the integers, in the scale of the float layer.
 
         Args:
             units: The integer units.
-            states: Their states over time and their "spikes", (T, units).
+            states: Their states over time and their "spikes", (T, units), and the "weighted" inputs
+                of all ports, (T, ports * units).
             record: The `LayerQuantization` of the layer.
+            looked_at: Which potential, as `looks_at` tells.
 
         Returns:
-            (T, units), to be compared with what `closeness` tells; None for a layer without
-            membranes.
+            (T,), to be compared with `potential`.
         """
-        return None
+        raise NotImplementedError
+
+    def looks_at(self, inside, where):
+        """Which of its potentials `closeness` tells: that of the unit, if each has but one."""
+        return where[-1]
+
+    def potential(self, inside, where, looked_at):
+        """In float, the potential before its reset that `dequantized` gives for the integers."""
+        return self.closeness(inside, where)[0]
 
     def closeness(self, inside, where):
         """How close a float unit came to its threshold.
@@ -178,15 +199,16 @@ class Description:
         """This layer with a linear one before it, whose outputs `x @ kernel + bias` it gets.
 
         Args:
-            kernel: (in, inputs), in float64.
-            bias: (inputs,), in float64.
+            kernel: (in, out), in float64, for the last axis of what is `inputs` numbers.
+            bias: (out,), in float64.
 
         Raises:
             ConversionError: If this layer has no `bias` (columns,) that is added to its weighted
                 inputs, and so cannot take up that of the other.
         """
-        constant = bias @ self.kernel
-        changes = {"kernel": kernel @ self.kernel}
+        blocks = self.kernel.reshape(-1, kernel.shape[1], self.kernel.shape[1])
+        constant = bias @ blocks.sum(axis=0)
+        changes = {"kernel": (kernel @ blocks).reshape(-1, self.kernel.shape[1])}
         if constant.any():
             own = getattr(self, "bias", None)
             if np.shape(own) != constant.shape:
@@ -196,6 +218,24 @@ class Description:
                 )
             changes["bias"] = own + constant
         return replace(self, **changes)
+
+    def behind_mean(self, mean):
+        """This layer with average pooling before it.
+
+        Args:
+            mean: The `Windows` whose pixels are averaged; zeros around the image do not count.
+
+        Raises:
+            ConversionError: If this layer cannot take it up.
+        """
+        ones = np.ones((1, *mean.input_shape))
+        counts = mean.patches(ones)[..., :1].sum(axis=(3, 4), keepdims=True)
+        *windows, channels = (*mean.output_size, 1, 1, mean.input_shape[2])
+        weights = self.kernel.T.reshape(-1, *windows, channels) / counts
+        spread = np.broadcast_to(
+            weights, (len(weights), *mean.output_size, *mean.kernel_size, channels)
+        )
+        return replace(self, kernel=mean.sums(spread).reshape(len(weights), -1).T)
 
     def check_finite(self):
         """Raise ConversionError if a parameter holds NaN or infinity."""
@@ -210,6 +250,74 @@ class Description:
                     f"{bad[0].tolist()} ({len(bad)} such values): train again with a lower "
                     "learning rate or clipped gradients."
                 )
+
+
+@dataclass(frozen=True)
+class Windowed(Description):
+    """Base of the layers that see windows of images.
+
+    `kernel` is (in, filters), where `in` is what is in a window: by height, by width, by channel.
+
+    Args:
+        windows: Where the windows lie.
+    """
+
+    windows: Windows = field(kw_only=True)
+
+    @property
+    def inputs(self):
+        """Number of inputs."""
+        return int(np.prod(self.input_shape))
+
+    @property
+    def units(self):
+        """Number of units."""
+        return int(np.prod(self.output_shape))
+
+    @property
+    def filters(self):
+        """Number of filters."""
+        return self.kernel.shape[1]
+
+    @property
+    def input_shape(self):
+        """Height, width and channels."""
+        return self.windows.input_shape
+
+    @property
+    def output_shape(self):
+        """Height, width and filters."""
+        return (*self.windows.output_size, self.filters)
+
+    def dense(self, weights, exponent=0):
+        """The synapses before the layer, from whole numbers (filters, in)."""
+        windows = self.windows
+        shape = (self.filters, *windows.kernel_size, windows.input_shape[2])
+        return Conv(
+            np.asarray(weights).astype(int).reshape(shape),
+            windows.input_shape,
+            windows.strides,
+            windows.padding,
+            windows.dilation,
+            exponent,
+            message_bits=self.message_bits,
+        )
+
+    def weighted(self, inputs, kernel):
+        """The convolution of inputs (..., inputs) with a kernel, (..., units)."""
+        images = inputs.reshape(-1, *self.windows.input_shape)
+        size = self.windows.output_size
+        total = np.empty((len(images), *size, self.filters), kernel.dtype)
+        count = max(1, PATCHES // (len(kernel) * int(np.prod(size))))
+        for start in range(0, len(images), count):
+            patches = self.windows.patches(images[start : start + count].astype(kernel.dtype))
+            total[start : start + count] = patches.reshape(*patches.shape[:3], -1) @ kernel
+        return total.reshape(*inputs.shape[:-1], self.units)
+
+    def seen(self, inputs):
+        """Of what rows of `kernel` some input (batch, T, inputs) was not 0."""
+        there = inputs.any(axis=(0, 1)).reshape(1, *self.windows.input_shape)
+        return self.windows.patches(there).any(axis=(0, 1, 2)).ravel()
 
 
 def reach(kernel, message_range):
@@ -382,13 +490,13 @@ def clipped(kernel, ideal, weights):
     return np.abs(weights - ideal) > grid(kernel)[0] / 2
 
 
-def record(description, parts, exponent, simulation, outputs, **more):
+def record(description, layer, parts, simulation, outputs, **more):
     """The `LayerQuantization` of a layer.
 
     Args:
         description: The layer.
+        layer: Its integers, a pair of synapses and units.
         parts: For each matrix of weights its `kernel` (in, rows), ideal and integer weights.
-        exponent: The weight exponent.
         simulation: The integer layer on the calibration data.
         outputs: The float layer's.
         **more: Fields that only some layers have.
@@ -401,11 +509,13 @@ def record(description, parts, exponent, simulation, outputs, **more):
     rounding = np.where(beyond, 0, error)
     row_error = np.sqrt((rounding**2).sum(axis=1)) / np.where(norm > 0, norm, 1)
     worst = int(row_error.argmax())
+    messages = description.message_range if description.message_bits else None
+    reach = worst_case(*layer, simulation.spikes.shape[1], messages)
     return LayerQuantization(
         name=description.name,
         inputs=description.inputs,
         units=description.units,
-        exponent=exponent,
+        exponent=layer[0].exponent,
         weight_error=float(np.sqrt((error**2).sum() / max((ideal**2).sum(), 1e-300))),
         worst_unit=worst % description.units,
         worst_unit_error=float(row_error[worst]),
@@ -415,6 +525,8 @@ def record(description, parts, exponent, simulation, outputs, **more):
         slots=int(outputs.size),
         float_spikes=int(np.count_nonzero(outputs)),
         mismatches=int(np.count_nonzero(simulation.spikes != outputs)),
+        headroom=reach.headroom,
+        safe_steps=reach.safe_steps,
         **{"decoded_error": _graded_error(description, simulation.spikes, outputs), **more},
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lava_export import reference
+from lava_export.overflow import worst_case
 from lava_export.quantize.rlif import RLIFDescription, quantize_layer, simulate_float
 from lava_export.synapses import Dense
 
@@ -48,9 +49,12 @@ class LIFDescription(RLIFDescription):
         )
         units = replace(units, recurrent=recurrent)
         simulation = reference.simulate_layer(synapses, units, inputs)
+        reach = worst_case(synapses, units, inputs.shape[1])
         record = replace(
             record,
             inputs=self.inputs,
+            headroom=reach.headroom,
+            safe_steps=reach.safe_steps,
             wraps=simulation.wraps[0],
             saturations=simulation.saturations[0],
             mismatches=int(np.count_nonzero(simulation.spikes != fired)),

@@ -144,12 +144,11 @@ class LIFLSTMDescription(base.Description):
         simulation = reference.simulate_layer(synapses, units, inputs)
         record = base.record(
             self,
+            (synapses, units),
             parts,
-            exponents[0],
             simulation,
             outputs,
             leak_error=float(np.abs(registers["keep"] / UNITY - self.leak).max()),
-            headroom=self._headroom(parts, units, inputs.shape[1]),
         )
         return synapses, units, record, outputs
 
@@ -159,6 +158,10 @@ class LIFLSTMDescription(base.Description):
             "sigmoids differ by up to 0.0014 and tanh by up to 0.0024",
             "gates, cells and membranes are rounded to 12 bits or more",
         ]
+
+    def dequantized(self, units, states, record, looked_at):
+        """`v / 4096`."""
+        return units.membranes(states["weighted"], states["c"])[:, looked_at] / UNITY
 
     def closeness(self, inside, where):
         """The membrane before the reset, which is between -1 and 1."""
@@ -219,15 +222,6 @@ class LIFLSTMDescription(base.Description):
         }
         bits = LIFLSTM(**registers).feedback_bits
         return {**registers, "message_shift": max(bits - MESSAGE_BITS, 0)}
-
-    def _headroom(self, parts, units, steps):
-        """24 bits, relative to the largest accumulator or cell that any input could bring."""
-        matrices = [
-            2.0**exponent * weights.T
-            for (_, _, weights), exponent in zip(parts, self.exponents(units), strict=True)
-        ]
-        accumulator = self._reach(matrices, units)
-        return float(STATE_MAX / max(accumulator.max(), UNITY * 2.0**units.cell_shift * steps))
 
 
 # Bits of the cell beyond 1/4096, at most; and of the synapses that are rounded down.

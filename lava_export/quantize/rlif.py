@@ -21,12 +21,15 @@ from typing import ClassVar
 import numpy as np
 
 from lava_export import arithmetic, reference
+from lava_export.overflow import worst_case
 from lava_export.quantize import base
 from lava_export.quantize.base import CLIPPING, LSB, STATE_MAX, ConversionError
 from lava_export.synapses import Dense
 from lava_export.units import LIF
 
 VTH_MAX = arithmetic.RANGES["vth"][1]
+# What part of the spikes may change for states that no input overflows.
+WORTH_ROOM = 0.005
 BIAS_MAX = arithmetic.RANGES["bias_mant"][1] << arithmetic.RANGES["bias_exp"][1]
 
 
@@ -43,6 +46,8 @@ class RLIFDescription(base.Description):
     # What a step keeps of the synaptic current, and that before the first step; None is nothing.
     current_leak: ClassVar[np.ndarray | None] = None
     initial_current: ClassVar[np.ndarray | None] = None
+    # The smallest exponent that the synapses can have.
+    lowest_exponent: ClassVar[int] = arithmetic.RANGES["exponent"][0]
     # Weights (units, units) of the spikes of the step before.
     recurrent_kernel: ClassVar[np.ndarray | None] = None
 
@@ -85,14 +90,27 @@ class RLIFDescription(base.Description):
         """Number of units."""
         return self.kernel.shape[1]
 
+    def of_rows(self, values):
+        """Values of units (units,) as one for each row of weights."""
+        return values
+
+    def weighted(self, inputs, kernel):
+        """What a kernel makes of inputs (..., in), (..., units)."""
+        total = inputs.reshape(-1, inputs.shape[-1]).astype(kernel.dtype) @ kernel
+        return total.reshape(*inputs.shape[:-1], -1)
+
+    def seen(self, inputs):
+        """Of what rows of `kernel` some input (batch, T, in) was not 0."""
+        return inputs.any(axis=(0, 1))
+
     def quantize(self, inputs, leak_groups=None):
         """The integers: see `quantize_layer`."""
         return quantize_layer(self, inputs, leak_groups)
 
-    def dequantized(self, units, states, record):
+    def dequantized(self, units, states, record, looked_at):
         """`v / (64 * s) + r`."""
         scale = LSB * record.scale / (self.threshold - self.reset)
-        return units.before_reset(states) / scale + self.reset
+        return (units.before_reset(states) / scale + self.reset)[:, looked_at]
 
     def approximations(self, units, record):
         """Rounding of decayed membranes and biases, and thresholds that are met exactly."""
@@ -101,6 +119,8 @@ class RLIFDescription(base.Description):
             found.append("decayed membranes are rounded toward 0")
         if np.any(np.asarray(units.du) != 4095):
             found.append("decayed currents are rounded toward 0")
+        if record.exponent < 0:
+            found.append("weighted inputs are rounded down")
         bias = LSB * record.scale / (self.threshold - self.reset) * _bias(self, self.leak)
         if (bias != arithmetic.bias(units.bias_mant, units.bias_exp)).any():
             found.append("biases are rounded")
@@ -142,7 +162,7 @@ def quantize_layer(layer, spikes, leak_groups=None):
     """
     fired, potential = simulate_float(layer, spikes)
     keep = _keep(layer.leak, leak_groups)
-    candidates = _candidates(layer, keep, potential, spikes, fired)
+    candidates = _candidates(layer, keep, _settings(layer, potential), spikes, fired)
     best = min(candidates, key=lambda candidate: candidate.cost, default=None)
     if best is None:
         sums, membrane, bias = _extremes(layer, potential)
@@ -152,7 +172,44 @@ def quantize_layer(layer, spikes, leak_groups=None):
             f"{bias:.3g}, and its membrane reaches {membrane:.3g} on the calibration data: "
             "regularise the largest of these while training."
         )
+    best = _with_room(layer, keep, best, spikes, fired)
     return best.dense, best.lif, _record(layer, keep, best, fired), fired
+
+
+def _with_room(layer, keep, best, spikes, fired):
+    """A candidate with less exponent than the best one that no input overflows, if it is as good.
+
+    Weights of the same 8 bits leave more of the 24 bits free with a smaller exponent. What that
+    costs is the last bits of the membrane.
+    """
+    steps, error = spikes.shape[1], _weight_error(layer, best)
+    headroom = worst_case(best.dense, best.lif, steps, horizon=1).headroom
+    if headroom >= 1:
+        return best
+    needed = int(np.ceil(-np.log2(headroom)))
+    # A negative exponent would round the sums of exact weights.
+    lowest = layer.lowest_exponent if error else max(layer.lowest_exponent, 0)
+    settings = (
+        (int(np.rint(best.scale / 2.0**less)), best.dense.exponent - less)
+        for less in (needed, needed + 1)
+        if best.dense.exponent - less >= lowest and best.scale >> less
+    )
+    more = fired.sum() * WORTH_ROOM
+    for other in _candidates(layer, keep, settings, spikes, fired):
+        if (
+            _weight_error(layer, other) <= 1.05 * error
+            and other.cost[:2] <= best.cost[:2]
+            and other.mismatches - best.mismatches <= (more if error else 0)
+            and worst_case(other.dense, other.lif, steps, horizon=1).headroom >= 1
+        ):
+            return other
+    return best
+
+
+def _weight_error(layer, candidate):
+    """The error of all weights, relative to them."""
+    ideal, weights = _on_grid(layer, candidate.scale, candidate.dense.exponent)
+    return np.linalg.norm(weights - ideal) / max(np.linalg.norm(ideal), 1e-300)
 
 
 def simulate_float(layer, spikes):
@@ -172,9 +229,8 @@ def simulate_float(layer, spikes):
             layer.reset,
         )
     )
-    batch, steps, inputs = spikes.shape
-    potential = spikes.reshape(-1, inputs).astype(np.float32) @ kernel
-    potential = potential.reshape(batch, steps, -1)
+    steps = spikes.shape[1]
+    potential = layer.weighted(spikes, kernel)
     fired = np.empty(potential.shape, np.int8)
     u = np.zeros_like(potential[:, 0])
     current = layer.initial_current
@@ -208,20 +264,21 @@ def _extremes(layer, potential):
         before the first step, and the bias.
     """
     head = layer.threshold - layer.reset
-    sums = np.abs(layer.reach()).max(axis=0)
+    sums = np.abs(layer.reach()).max(axis=0) / layer.of_rows(head)
     membrane = np.maximum(
         np.abs(potential - layer.reset).max(axis=(0, 1)),
         np.abs(layer.membrane_bias / layer.leak + layer.reset),
     )
     bias = np.abs(_bias(layer, layer.leak))
     if layer.current_leak is not None:
-        sums = np.abs(layer.initial_current) + sums / (1 - layer.current_leak)
-    return tuple((extreme / head).max() for extreme in (sums, membrane, bias))
+        sums = np.abs(layer.initial_current) / head + sums / (1 - layer.current_leak)
+    return sums.max(), (membrane / head).max(), (bias / head).max()
 
 
 def _on_grid(layer, scale, exponent):
     """The ideal weights (units, in) in units of `2**exponent`, and the integers next to them."""
-    return base.on_grid(layer.kernel, scale / (layer.threshold - layer.reset), exponent)
+    head = layer.of_rows(layer.threshold - layer.reset)
+    return base.on_grid(layer.kernel, scale / head, exponent)
 
 
 def _settings(layer, potential):
@@ -239,14 +296,14 @@ def _settings(layer, potential):
         return
     step, low, high = base.grid(layer.kernel)
     top = min(max(high, -low), 255) // step * step
-    largest = np.abs(layer.kernel / (layer.threshold - layer.reset)).max()
-    low_exponent, high_exponent = arithmetic.RANGES["exponent"]
+    largest = np.abs(layer.kernel / layer.of_rows(layer.threshold - layer.reset)).max()
+    high_exponent = arithmetic.RANGES["exponent"][1]
 
     def setting(target):
         """The largest setting that turns the largest weight into `target`."""
         scales = [
             (target * 2.0**exponent / max(largest, 1e-30), exponent)
-            for exponent in range(low_exponent, high_exponent + 1)
+            for exponent in range(layer.lowest_exponent, high_exponent + 1)
         ]
         scale, exponent = max([s for s in scales if s[0] <= limit], default=scales[0])
         return int(np.clip(np.rint(scale), 1, limit)), exponent
@@ -254,16 +311,19 @@ def _settings(layer, potential):
     def loss(setting):
         scale, exponent = setting
         ideal, weights = _on_grid(layer, scale, exponent)
-        return np.sqrt(((weights - ideal) ** 2).sum(axis=1)).sum() * 2.0**exponent / scale
+        of_weights = np.sqrt(((weights - ideal) ** 2).sum(axis=1)).sum() * 2.0**exponent
+        ideal = LSB * scale / (layer.threshold - layer.reset) * _bias(layer, layer.leak)
+        of_biases = np.abs(np.rint(ideal) - ideal).sum() / LSB
+        return (of_weights + of_biases) / scale
 
-    # Where the weights are multiples of one number, some target has them all on the grid.
+    # Where weights and biases are multiples of one number, some target has them all on the grid.
     yield min((setting(target) for target in range(top // 2 + 1, top + 1)), key=loss)
     yield from (setting(top * clipping) for clipping in CLIPPING)
 
 
-def _candidates(layer, keep, potential, spikes, fired):
-    silent = ~spikes.any(axis=(0, 1))
-    for scale, exponent in _settings(layer, potential):
+def _candidates(layer, keep, settings, spikes, fired):
+    silent = ~layer.seen(spikes)
+    for scale, exponent in settings:
         ideal, weights = _on_grid(layer, scale, exponent)
         unseen = np.count_nonzero(base.clipped(layer.kernel, ideal, weights)[:, silent])
         dense = layer.dense(weights, exponent)
@@ -318,8 +378,8 @@ def _record(layer, keep, candidate, fired):
     ideal, weights = _on_grid(layer, candidate.scale, candidate.dense.exponent)
     return base.record(
         layer,
+        (candidate.dense, candidate.lif),
         [(layer.kernel, ideal, weights)],
-        candidate.dense.exponent,
         candidate.simulation,
         fired,
         scale=candidate.scale,

@@ -204,12 +204,11 @@ class SoftResetDescription(base.Description):
         simulation = reference.simulate_layer(synapses, units, inputs)
         record = base.record(
             self,
+            (synapses, units),
             parts,
-            self.exponents[0],
             simulation,
             outputs,
             leak_error=self._leak_error(units),
-            headroom=self._headroom(parts, units, chosen, room),
             settings=self._settings(chosen, units),
         )
         return synapses, units, record, outputs
@@ -226,10 +225,10 @@ class SoftResetDescription(base.Description):
         """The power of two of each matrix."""
         return base.exponents(*self.kernels) if len(self.kernels) == 2 else (0,)
 
-    def dequantized(self, units, states, record):
+    def dequantized(self, units, states, record, looked_at):
         """`v / s`."""
         height = self.output_scale if self.bits else self.threshold
-        return states["v"] * height / units.height
+        return (states["v"] * height / units.height)[:, looked_at]
 
     def approximations(self, units, record):
         """Rounding of decayed states and of what a soft reset takes."""
@@ -369,18 +368,6 @@ class SoftResetDescription(base.Description):
     def _leak_error(self, units):
         """The largest change of a decay."""
         return np.abs(units.keep_v / arithmetic.DECAY_UNITY - self.membrane_decay).max()
-
-    def _headroom(self, parts, units, scale, room):
-        """24 bits, relative to the largest accumulator or state that any input could bring."""
-        accumulator = sum(
-            2.0**exponent * np.abs(base.reach(weights.T, messages)).max(axis=0)
-            for (_, _, weights), exponent, messages in zip(
-                parts, self.exponents, self._ranges, strict=True
-            )
-        )
-        own = slice(self.gates * self.units, None)
-        state = room[0] * scale[own] * 2.0 ** np.broadcast_to(units.shift, scale.shape)[own]
-        return float(STATE_MAX / max(accumulator.max(), state.max(), 1))
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class SpikingLSTMDescription(base.Description):
         units = SpikingLSTM(threshold.astype(int), recurrent)
         simulation = reference.simulate_layer(synapses, units, inputs)
         settings = {"scale": scale.tolist(), "drift": shift.tolist()}
-        record = base.record(self, parts, exponents[0], simulation, outputs, settings=settings)
+        record = base.record(self, (synapses, units), parts, simulation, outputs, settings=settings)
         return synapses, units, record, outputs
 
     def approximations(self, units, record):
@@ -129,19 +129,31 @@ class SpikingLSTMDescription(base.Description):
         """Powers of two of both matrices: 0, unless graded inputs make the first very small."""
         return base.exponents(*self._kernels()) if self.message_bits else (0, 0)
 
+    def dequantized(self, units, states, record, looked_at):
+        """`a / s` and the bias, as far above the threshold as `a` is above that of the integers."""
+        threshold = np.broadcast_to(units.threshold, self.threshold.shape)[looked_at]
+        above = states["weighted"][:, looked_at].astype(np.int64) - threshold
+        return above / record.settings["scale"][looked_at] + self.threshold[looked_at]
+
+    def looks_at(self, inside, where):
+        """The row of the gate that came closest to its threshold."""
+        rows = where[-1] + self.units * np.arange(4)
+        return int(rows[np.abs([self._margin(inside, where, row) for row in rows]).argmin()])
+
+    def potential(self, inside, where, looked_at):
+        """The potential of the gate in this row."""
+        gate = ("input", "forget", "candidate", "output")[looked_at // self.units]
+        return float(inside[gate][where])
+
     def closeness(self, inside, where):
         """The gate that came closest to its threshold, in units of its largest weight."""
-        sample, step, unit = where
-        rows = unit + self.units * np.arange(4)
-        potential = np.array(
-            [
-                inside[gate][sample, step, unit]
-                for gate in ("input", "forget", "candidate", "output")
-            ]
-        )
-        margin = (potential - self.threshold[rows]) / base.largest_of_rows(self._kernels())[rows]
-        gate = int(np.abs(margin).argmin())
-        return float(potential[gate]), float(self.threshold[rows[gate]]), float(margin[gate])
+        row = self.looks_at(inside, where)
+        margin = self._margin(inside, where, row)
+        return self.potential(inside, where, row), float(self.threshold[row]), margin
+
+    def _margin(self, inside, where, row):
+        largest = base.largest_of_rows(self._kernels())[row]
+        return float((self.potential(inside, where, row) - self.threshold[row]) / largest)
 
     def _kernels(self):
         return self.kernel, self.recurrent_kernel

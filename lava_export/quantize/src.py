@@ -138,23 +138,21 @@ class SRCDescription(base.Description):
         simulation = reference.simulate_layer(synapses, units, inputs)
         keeps = np.array([bare.keep_i, bare.keep_h, bare.keep_hyp, bare.keep_dep]) / UNITY
         leaks = np.array([self.alpha, self.z, self.z_hyp, self.z_dep])
-        accumulator = np.abs(base.reach(parts[0][2].T, self.message_range)).max()
         record = base.record(
             self,
+            (synapses, units),
             parts,
-            0,
             simulation,
             outputs,
             leak_error=float(np.abs(keeps - leaks).max()),
-            headroom=float(STATE_MAX / max(accumulator, worst * unity, 1)),
             pulses=[self.pulses(outputs), self.pulses(simulation.spikes)],
             activity=[float((spikes > 0).mean()) for spikes in (outputs, simulation.spikes)],
         )
         return synapses, units, record, outputs
 
-    def dequantized(self, units, states, record):
+    def dequantized(self, units, states, record, looked_at):
         """The hidden state."""
-        return states["h"] / 2.0**HIDDEN_SHIFT
+        return states["h"][:, looked_at] / 2.0**HIDDEN_SHIFT
 
     def approximations(self, units, record):
         """The tanh, and the rounding of states and outputs."""

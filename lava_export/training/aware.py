@@ -7,7 +7,7 @@ import keras
 from lava_export import convert
 from lava_export.quantize import ConversionError
 from lava_export.training.gated_lif import QuantizedGatedLIFCell
-from lava_export.training.layer import QuantizedRNN
+from lava_export.training.layer import QuantizedCell, QuantizedRNN
 from lava_export.training.rlif import QuantizedRLIFCell
 from lava_export.training.spiking_lstm import QuantizedSpikingLSTMCell
 
@@ -18,7 +18,7 @@ QUANTIZED = {
 }
 
 
-def quantization_aware(model, calibration):
+def quantization_aware(model, calibration=None):
     """A model with the same weights that computes in the integers of the chip.
 
     Its spiking layers compute, forward, what the integer network computes that `export` makes of
@@ -33,27 +33,29 @@ def quantization_aware(model, calibration):
     it, with a small learning rate: it is fine-tuned.
 
     Args:
-        model: A trained `keras.Model` that can be exported, in float32.
-        calibration: A sample of what the model takes, as for `export`.
+        model: A trained `keras.Model` that can be exported, with weights in float32. Under mixed
+            precision its spiking layers compute in float32, which integers need.
+        calibration: A sample of what the model takes, as for `export`, such as `x_train[:256]`. It
+            has to be given: no other data tells how large states become.
 
     Returns:
         A `keras.Sequential` with the layers of `model`, in order, with its name and "_quantized".
 
     Raises:
         ConversionError: If the model cannot be exported, or a layer cannot be trained in integers.
-        ValueError: If the calibration data does not fit the model.
+        ValueError: If the calibration data is missing, or does not fit the model.
     """
     if not isinstance(model, keras.Model):
         raise ConversionError(
             f"Expected a Keras model, got {type(model).__name__}: only Keras layers can be trained."
         )
+    if calibration is None:
+        raise ValueError(
+            "quantization_aware has no calibration data: pass calibration=x_train[:256]; the scale "
+            "of each layer is chosen from it."
+        )
     network = convert.export(model, calibration)
     description = convert.describe(model)
-    for layer in sum(description.folded, []):
-        raise ConversionError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) would become part of the weights of "
-            "the next one, which cannot be trained in integers: leave it out."
-        )
     quantized = iter(
         [
             _quantized(record, cell, before)
@@ -65,6 +67,11 @@ def quantization_aware(model, calibration):
             )
         ]
     )
+    for layer in sum(description.folded, []):
+        raise ConversionError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) would become part of the weights of "
+            "the next one, which cannot be trained in integers: leave it out."
+        )
     layers = []
     for layer in convert.chain(model):
         if isinstance(layer, keras.layers.InputLayer):
@@ -81,6 +88,7 @@ def quantization_aware(model, calibration):
                     return_sequences=layer.return_sequences or not last,
                     activity_regularizer=layer.activity_regularizer if last else None,
                     unroll=layer.unroll,
+                    dtype="float32",
                     name=layer.name if len(cells) == 1 else cell.name,
                 )
             )
@@ -94,15 +102,21 @@ def quantization_aware(model, calibration):
 
 def _quantized(record, cell, before):
     name, original = record.name, convert.cell_class(cell)
+    if isinstance(cell, QuantizedCell):
+        raise ConversionError(
+            f"Layer '{name}' is already in integers: `quantization_aware` has made this model. "
+            "Compile and train it, or begin again with the one in floats."
+        )
     if original not in QUANTIZED:
-        names = ", ".join(cls.__name__ for cls in QUANTIZED)
+        names = ", ".join(cls.__name__.removesuffix("Cell") for cls in QUANTIZED)
         raise ConversionError(
             f"Layer '{name}' ({type(cell).__name__}) cannot be trained in integers: that can be "
             f"done for {names}."
         )
-    if cell.compute_dtype != "float32":
+    if cell.variable_dtype != "float32":
         raise ConversionError(
-            f"Layer '{name}' computes in {cell.compute_dtype}: integers need float32."
+            f"Layer '{name}' has weights in {cell.variable_dtype}, but training in integers needs "
+            "them in float32: build it with dtype='float32', or under a mixed policy."
         )
     if getattr(cell, "batch_normalization", False):
         raise ConversionError(
@@ -118,7 +132,8 @@ def _quantized(record, cell, before):
             f"Layer '{name}' ({type(cell).__name__}) gets the graded outputs of '{before.name}': "
             "in integers it can only be trained behind a layer of spikes."
         )
-    config = {**cell.get_config(), "dropout": 0.0, "name": name.replace("/", "_")}
+    changes = {"dtype": "float32", "dropout": 0.0, "name": name.replace("/", "_")}
+    config = {**cell.get_config(), **changes}
     for option, without in (("recurrent_dropout", 0.0), ("noise_stddev", 0.0)):
         if option in config:
             config[option] = without

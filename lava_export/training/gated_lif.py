@@ -24,7 +24,7 @@ from lava_export.training.integers import (
     straight_through,
     whole,
 )
-from lava_export.training.layer import LARGEST_WEIGHT, QuantizedCell, outputs_of
+from lava_export.training.layer import LARGEST_WEIGHT, QuantizedCell, check_leaks, outputs_of
 from lava_export.units import GatedLIF
 
 UNITY = arithmetic.DECAY_UNITY
@@ -129,12 +129,13 @@ class QuantizedGatedLIFCell(QuantizedCell, GatedLIFCell):
         if held.recurrent is not None:
             current += self.weighted(y, held.recurrent, self.exponents[1])
         shift = np.array(self.shift, float)
-        total = straight_through(whole(current, shift), current * tf.constant(2.0**shift, dtype))
-        x, rest = tf.split(total + held.bias, 2, axis=-1)
+        smooth = tf.cast(current * 2.0**shift, dtype) + held.bias
+        arriving = saturate(whole(saturate(current), shift))
+        ports = straight_through(saturate(arriving + float64(held.bias)), smooth)
+        x, rest = tf.split(ports, 2, axis=-1)
         smooth = UNITY * self.gate_activation(x / UNITY)
         f = straight_through(sigmoid(x, self.fine), smooth)
         c = tf.nn.relu(rest)
-        c = straight_through(saturate(float64(c)), c)
         i = straight_through(decay(i, f) + decay(c, UNITY - f), (i * f + c * (UNITY - f)) / UNITY)
         height = tf.constant(self.height, dtype)
         kept = v * held.keep_v / UNITY
@@ -155,8 +156,7 @@ class QuantizedGatedLIFCell(QuantizedCell, GatedLIFCell):
     @staticmethod
     def weighted(messages, weights, exponent):
         """The weighted inputs; in float64, because graded ones may exceed float32's integers."""
-        total = tf.matmul(float64(messages), float64(weights))
-        return tf.cast(total, messages.dtype) * 2.0**exponent
+        return tf.matmul(float64(messages), float64(weights)) * 2.0**exponent
 
     def outputs(self, v, height):
         """The outputs of the chip, integers."""
@@ -194,6 +194,7 @@ class QuantizedGatedLIFDescription(GatedLIFDescription):
             for value in cell.integers()
         ]
         weights, recurrent, bias, keep_v = held
+        check_leaks(self.name, keep_v, leak_groups)
         synapses = self.dense(weights.T, cell.exponents[0])
         bits = 0 if self.output_range == (0, 1) else self.bits - self.signed
         if recurrent is not None:
@@ -215,11 +216,11 @@ class QuantizedGatedLIFDescription(GatedLIFDescription):
         outputs = self.in_integers(outputs_of(cell, inputs * cell.input_scale))
         record = base.record(
             self,
+            (synapses, units),
             [
                 (kernel, wanted, held)
                 for (kernel, wanted, _), held in zip(ideal, weights, strict=True)
             ],
-            cell.exponents[0],
             reference.simulate_layer(synapses, units, inputs),
             outputs,
             settings={name: getattr(cell, name) for name in cell.settings},

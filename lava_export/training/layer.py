@@ -1,9 +1,13 @@
 """What the cells of quantization-aware training share, and the layer around them."""
 
+from contextlib import contextmanager
+
 import keras
+import numpy as np
 
 from keras_spiking_rnn import metrics
 from keras_spiking_rnn.base import constructor_arguments, serialized
+from lava_export.quantize import ConversionError
 
 # Even, and the same for matrices with one sign as with both.
 LARGEST_WEIGHT = 254
@@ -11,7 +15,18 @@ LARGEST_WEIGHT = 254
 
 def outputs_of(cell, inputs):
     """What a cell makes of `inputs` (batch, T, in) in Keras."""
-    return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)["spikes"]
+    with cell.prepare():
+        return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)["spikes"]
+
+
+def check_leaks(name, keep, leak_groups):
+    """Raise ConversionError unless leaks that were trained in integers are in so many groups."""
+    count = len(np.unique(keep))
+    if leak_groups is not None and count > leak_groups:
+        raise ConversionError(
+            f"Layer '{name}' was trained in integers and has {count} different leaks, which stay "
+            f"as they are: leave out leak_groups={leak_groups}."
+        )
 
 
 class QuantizedCell:
@@ -31,6 +46,15 @@ class QuantizedCell:
     def integers(self):
         """The registers, from the weights: tensors that hold integers, with gradients."""
         raise NotImplementedError
+
+    @contextmanager
+    def prepare(self):
+        """Within it, weights become integers once and not at each step."""
+        self.prepared = self.integers()
+        try:
+            yield
+        finally:
+            self.prepared = None
 
     def registers(self):
         """The registers of this sequence."""
@@ -61,8 +85,5 @@ class QuantizedRNN(keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         """Runs the cell over the sequences."""
-        self.cell.prepared = self.cell.integers()
-        try:
+        with self.cell.prepare():
             return super().call(sequences, initial_state, mask, training)
-        finally:
-            self.cell.prepared = None

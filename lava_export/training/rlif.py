@@ -24,7 +24,7 @@ from lava_export.training.integers import (
     straight_through,
     wrap,
 )
-from lava_export.training.layer import LARGEST_WEIGHT, QuantizedCell, outputs_of
+from lava_export.training.layer import LARGEST_WEIGHT, QuantizedCell, check_leaks, outputs_of
 from lava_export.units import LIF
 
 BIAS_MANT = arithmetic.RANGES["bias_mant"][1]
@@ -135,6 +135,7 @@ class QuantizedRLIFDescription(RLIFDescription):
             np.rint(np.asarray(value)).astype(int)
             for value in (held.weights, held.keep, held.bias_mant, held.bias_exp, held.v0)
         )
+        check_leaks(self.name, keep, leak_groups)
         synapses = Dense(weights.T, self.cell.exponent)
         units = LIF(
             du=4095,
@@ -151,8 +152,8 @@ class QuantizedRLIFDescription(RLIFDescription):
             units,
             base.record(
                 self,
+                (synapses, units),
                 [(self.kernel, ideal, weights.T)],
-                self.cell.exponent,
                 reference.simulate_layer(synapses, units, inputs),
                 outputs,
                 scale=self.cell.scale,

@@ -15,7 +15,7 @@ from keras_spiking_rnn.spiking_lstm import memory_step, spike
 from lava_export import arithmetic, reference
 from lava_export.quantize import SpikingLSTMDescription, base
 from lava_export.synapses import Dense
-from lava_export.training.integers import float64, nearest, straight_through
+from lava_export.training.integers import float64, nearest, saturate, straight_through
 from lava_export.training.layer import LARGEST_WEIGHT, QuantizedCell, outputs_of
 from lava_export.units import SpikingLSTM
 
@@ -75,6 +75,7 @@ class QuantizedSpikingLSTMCell(QuantizedCell, SpikingLSTMCell):
         h, c = states
         held = self.registers()
         current = tf.matmul(tf.cast(inputs, h.dtype), held.weights) + tf.matmul(h, held.recurrent)
+        current = straight_through(saturate(float64(current)), current)
         fired = tf.cast(current > held.threshold, h.dtype)
         theta = tf.constant(self.thresholds(), h.dtype)
         # The potential whose distance to its threshold is that of the integers.
@@ -125,8 +126,8 @@ class QuantizedSpikingLSTMDescription(SpikingLSTMDescription):
         simulation = reference.simulate_layer(synapses, units, inputs)
         record = base.record(
             self,
+            (synapses, units),
             parts,
-            0,
             simulation,
             outputs,
             settings={name: list(getattr(self.cell, name)) for name in self.cell.settings},

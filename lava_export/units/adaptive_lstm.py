@@ -13,7 +13,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
-from lava_export.units.base import Units
+from lava_export.units.base import Units, size_of
 
 # What a neuron carries over: its input signal, the estimate of it, and the threshold's rise.
 NEURON = ("signal", "estimate", "adaptation")
@@ -23,7 +23,8 @@ NEURON = ("signal", "estimate", "adaptation")
 class AdaptiveNeurons(Units):
     """Adaptive spiking neurons, which a layer of AANs is exported to.
 
-    At each step, with `a` the weighted input and `/ 4096` rounding toward zero::
+    At each step, with `a` the weighted input, which saturates at 24 bits before and after its
+    shift, and `/ 4096` rounding toward zero::
 
         current = current * keep_current / 4096 + a * 2**input_shift
         drive = current + bias
@@ -84,6 +85,17 @@ class AdaptiveNeurons(Units):
             held = _Saturation()
             drive = _drive(self, state, "", current, bias, held)
             return _fire(self, state, "", drive, theta_0, held), 0, held.count
+
+        return step
+
+    def reach(self):
+        """See `Units`."""
+
+        def step(bounds, low, high):
+            sizes = []
+            drive = _reach_drive(self, bounds, "", low, high, self.bias, sizes)
+            _reach_fire(self, bounds, "", drive, self.theta_0, sizes)
+            return sizes
 
         return step
 
@@ -183,6 +195,35 @@ class AdaptiveLSTM(Units):
 
         return step
 
+    def reach(self):
+        """See `Units`."""
+        memory = np.asarray(self.memory) > 0
+
+        def step(bounds, low, high):
+            sizes, fires, drives = [], {}, {}
+            ports = [
+                self.split(np.broadcast_to(value, low.shape))
+                for value in (low, high, self.bias, self.theta_0)
+            ]
+            for name, low_, high_, bias, theta_0 in zip(("gate_", "cell_"), *ports, strict=True):
+                drives[name] = _reach_drive(self, bounds, name, low_, high_, bias, sizes)
+                fires[name] = _reach_fire(self, bounds, name, drives[name], theta_0, sizes)
+            keep = self.keep_star / arithmetic.DECAY_UNITY
+            trace = keep * bounds["star_current"][1] + self.gate_height * fires["gate_"]
+            bounds["star_current"] = 0 * trace, trace
+            signal = np.maximum(bounds["star_signal"][1], trace)
+            bounds["star_signal"] = 0 * signal, signal
+            brought = np.floor((signal + (1 << self.gate_shift >> 1)) / (1 << self.gate_shift))
+            cec = bounds["cec"][1] + brought * fires["cell_"]
+            bounds["cec"] = 0 * cec, cec
+            sizes += [np.where(memory, size, 0) for size in (trace, signal, cec)]
+            pairs = zip(bounds["cec"], drives["cell_"], strict=True)
+            drive = [np.where(memory, *pair) for pair in pairs]
+            _reach_fire(self, bounds, "output_", drive, self.theta_out, sizes)
+            return sizes
+
+        return step
+
 
 class _Saturation:
     """`arithmetic.saturate`, with a count of what it changed."""
@@ -198,8 +239,45 @@ class _Saturation:
 
 def _drive(units, state, name, current, bias, held):
     decayed = arithmetic.decay(state[f"{name}current"], units.keep_current)
-    state[f"{name}current"] = held(decayed + (current.astype(np.int64) << units.input_shift))
+    arriving = arithmetic.arriving(current, units.input_shift)
+    held.count += np.count_nonzero(arriving != arithmetic.shifted(current, units.input_shift))
+    state[f"{name}current"] = held(decayed + arriving)
     return held(state[f"{name}current"] + bias)
+
+
+def _reach_drive(units, bounds, name, low, high, bias, sizes):
+    """As `_drive`, of the smallest and the largest weighted inputs."""
+    keep = units.keep_current / arithmetic.DECAY_UNITY
+    entering = [a * 2.0**units.input_shift for a in (low, high)]
+    state = f"{name}current"
+    bounds[state] = [keep * i + a for i, a in zip(bounds[state], entering, strict=True)]
+    drive = [i + bias for i in bounds[state]]
+    sizes += [size_of(entering), size_of(bounds[state]), size_of(drive)]
+    return drive
+
+
+def _reach_fire(units, bounds, name, drive, theta_0, sizes):
+    """As `_fire`, of the smallest and the largest drive; returns which neurons can fire.
+
+    Where a neuron fires, its threshold is below its signal, or below twice of it with `half`, as
+    estimates are not negative.
+    """
+    signal, estimate, adaptation = (f"{name}{part}" for part in NEURON)
+    least = np.minimum(bounds[signal][0], drive[0])
+    most = np.maximum(bounds[signal][1], drive[1])
+    bounds[signal] = least, most
+    ratio = 1 << units.half
+    fires = ratio * (most + 1) > theta_0
+    threshold = theta_0 + bounds[adaptation][1]
+    jump = np.where(fires, np.minimum(threshold, ratio * (most + 1)), 0)
+    rise = units.rise / arithmetic.DECAY_UNITY
+    risen = np.maximum(bounds[adaptation][1], jump * (1 + rise) - theta_0)
+    estimated = np.maximum(bounds[estimate][1], most + 1 + jump * (1 - 1 / ratio))
+    estimated = np.where(fires, estimated, bounds[estimate][1])
+    sizes += [most - least, threshold, risen, estimated, estimated - least]
+    bounds[adaptation] = 0 * risen, risen * units.keep_adaptation / arithmetic.DECAY_UNITY
+    bounds[estimate] = 0 * risen, estimated * units.keep_estimate / arithmetic.DECAY_UNITY
+    return fires
 
 
 def _signal(units, signal, drive, held):

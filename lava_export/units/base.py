@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lava_export import arithmetic
 from lava_export.registers import integers, same
 from lava_export.synapses import Dense
 
@@ -67,9 +68,19 @@ class Units:
         return 0
 
     @property
+    def output_range(self):
+        """The smallest and the largest output."""
+        return 0, max((1 << self.output_bits) - 1, 1)
+
+    @property
     def feedback_bits(self):
         """The same of what goes back through `recurrent`."""
         return self.output_bits
+
+    @property
+    def feedback_range(self):
+        """The smallest and the largest message that goes back through `recurrent`."""
+        return self.output_range
 
     @property
     def output_dtype(self):
@@ -104,8 +115,19 @@ class Units:
         """The function `step(state, current) -> (output, wraps, saturations)`.
 
         `state` is a dictionary of int32 arrays `(batch, units)`, which the function replaces;
-        `current` is int32 `(batch, ports * units)`; `wraps` and `saturations` count states that
-        left their registers.
+        `current` is int32 `(batch, ports * units)`; `wraps` and `saturations` count states, and
+        weighted inputs, that left their registers.
+        """
+        raise NotImplementedError
+
+    def reach(self):
+        """What any inputs can make of the states: the function `step(bounds, low, high) -> sizes`.
+
+        `bounds` is a dictionary from each state to the smallest and the largest value that it can
+        have, `(units,)` each, which the function replaces by those after a step; `low` and `high`
+        are the smallest and the largest weighted inputs, `(ports * units,)`. `sizes` are arrays of
+        the largest sizes of what saturates or wraps at 24 bits in the step, if it did not, but for
+        the weighted inputs themselves. All are floats; what the step rounds may be off by 1.
         """
         raise NotImplementedError
 
@@ -116,6 +138,17 @@ class Units:
     def split(self, current):
         """The ports of `current`: `ports` arrays of shape `(batch, units)`."""
         return np.split(current, self.ports, axis=-1)
+
+
+def size_of(bounds):
+    """The largest size of what is between the smallest and the largest value."""
+    low, high = bounds
+    return np.maximum(np.abs(low), np.abs(high))
+
+
+def beyond(current):
+    """How many weighted inputs are beyond 24 bits."""
+    return np.count_nonzero(arithmetic.saturate(current) != current)
 
 
 def check_messages(synapses, bits, where):

@@ -9,6 +9,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
+from lava_export.units.base import size_of
 from lava_export.units.soft_reset import SoftResetUnits
 
 
@@ -25,9 +26,10 @@ class CurrentLIF(SoftResetUnits):
         y = level(v) if v >= threshold, else 0          with more
         y = sign(v) * level(|v|) if |v| >= threshold, else 0    with more, signed
 
-    where `level` counts how often `height` fits into a number, at most `2**bits - 1`, and
-    `a * 2**shift` is rounded down. All states are 0 before the first step. Each value but `bits`
-    and `signed` is one integer for all units, or an array with one for each.
+    where `level` counts how often `height` fits into a number, at most `2**bits - 1`, and `a *
+    2**shift` is rounded down; `a` and it saturate at 24 bits too. All states are 0 before the first
+    step. Each value but `bits` and `signed` is one integer for all units, or an array with one for
+    each.
 
     Args:
         keep_i: The part of the current that is kept, in [0, 4096].
@@ -64,10 +66,21 @@ class CurrentLIF(SoftResetUnits):
         keep = np.asarray(self.keep_i, np.int64)
 
         def step(state, current):
-            unbounded = arithmetic.decay(state["i"], keep)
-            unbounded = unbounded + arithmetic.shifted(current, self.shift) + self.bias
-            i = arithmetic.saturate(unbounded)
+            kept = arithmetic.decay(state["i"], keep) + self.bias
+            i = arithmetic.saturate(kept + arithmetic.arriving(current, self.shift))
+            unbounded = kept + arithmetic.shifted(current, self.shift)
             output, saturations = self.fire(state, i)
             return output, 0, saturations + np.count_nonzero(i != unbounded)
+
+        return step
+
+    def reach(self):
+        """See `Units`."""
+        keep = np.asarray(self.keep_i, float) / arithmetic.DECAY_UNITY
+
+        def step(bounds, low, high):
+            entering = [np.floor(a * 2.0 ** np.asarray(self.shift)) for a in (low, high)]
+            i = [keep * i + a + self.bias for i, a in zip(bounds["i"], entering, strict=True)]
+            return [size_of(entering), size_of(i), self.reach_membrane(bounds, i)]
 
         return step

@@ -9,6 +9,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
+from lava_export.units.base import beyond
 from lava_export.units.soft_reset import SoftResetUnits
 
 
@@ -30,9 +31,10 @@ class GatedLIF(SoftResetUnits):
 
     where `sigmoid` is that of `lava_export.arithmetic`, or with `fine` its `fine_sigmoid`, `level`
     counts how often `height` fits into a number, at most `2**bits - 1`, and `a * 2**shift` is
-    rounded down. All states are 0 before the first step. `keep_v`, `threshold` and `height` are one
-    integer for all units, or an array with one for each; `bias` and `shift` have one for each of
-    the two ports of each unit, in blocks f, c.
+    rounded down; `a`, it, and the sum with a bias saturate at 24 bits. All states are 0 before the
+    first step. `keep_v`, `threshold` and `height` are one integer for all units, or an array with
+    one for each; `bias` and `shift` have one for each of the two ports of each unit, in blocks f,
+    c.
 
     Args:
         keep_v: The part of the membrane that is kept, in [0, 4096].
@@ -71,12 +73,27 @@ class GatedLIF(SoftResetUnits):
         sigmoid = arithmetic.fine_sigmoid if self.fine else arithmetic.sigmoid
 
         def step(state, current):
-            x, rest = self.split(arithmetic.shifted(current, self.shift) + self.bias)
+            entering = arithmetic.arriving(current, self.shift)
+            x, rest = self.split(arithmetic.saturate(entering + self.bias))
             f = sigmoid(x)
-            c = arithmetic.saturate(np.maximum(rest, 0))
-            saturated = np.count_nonzero(c < rest)
+            c = np.maximum(rest, 0)
+            _, unbounded = self.split(arithmetic.shifted(current, self.shift) + self.bias)
+            saturated = np.count_nonzero(c != np.maximum(unbounded, 0))
+            saturated += beyond(self.split(current)[0])
             i = arithmetic.mix(state["i"], c, f)
             output, saturations = self.fire(state, i)
             return output, 0, saturations + saturated
+
+        return step
+
+    def reach(self):
+        """See `Units`: beyond 24 bits a gate is open or shut for long, and only the rest counts."""
+
+        def step(bounds, low, high):
+            entering = np.floor(high * 2.0 ** np.asarray(self.shift))
+            (_, arriving), (_, total) = self.split(entering), self.split(entering + self.bias)
+            candidate = np.maximum(total, 0)
+            i = (np.zeros_like(candidate), np.maximum(bounds["i"][1], candidate))
+            return [np.maximum(arriving, 0), candidate, self.reach_membrane(bounds, i)]
 
         return step

@@ -9,7 +9,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
-from lava_export.units.base import Units
+from lava_export.units.base import Units, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,29 @@ class LIF(Units):
         bias = arithmetic.bias(self.bias_mant, self.bias_exp)
         return arithmetic.saturate(arithmetic.decay(before, keep) + states["u"] + bias)
 
+    def reach(self):
+        """See `Units`: a membrane above its threshold is reset, one below has no limit."""
+        keep_u, keep_v = (
+            (arithmetic.DECAY_UNITY - np.asarray(decay, float)) / arithmetic.DECAY_UNITY
+            for decay in (np.asarray(self.du) + 1, self.dv)
+        )
+        threshold = np.asarray(self.vth, float) * (1 << arithmetic.MESSAGE_SHIFT)
+        bias = arithmetic.bias(self.bias_mant, self.bias_exp)
+
+        def step(bounds, low, high):
+            inputs = low * (1 << arithmetic.MESSAGE_SHIFT), high * (1 << arithmetic.MESSAGE_SHIFT)
+            u = [keep_u * u + entering for u, entering in zip(bounds["u"], inputs, strict=True)]
+            v = [keep_v * v + u + bias for v, u in zip(bounds["v"], u, strict=True)]
+            least, most = v
+            bounds["u"] = u
+            bounds["v"] = (
+                np.where(most > threshold, np.minimum(least, 0), least),
+                np.minimum(most, threshold),
+            )
+            return [size_of(u), size_of(v)]
+
+        return step
+
     def dynamics(self):
         """The steps that the class's docstring writes out."""
         keep_u = arithmetic.DECAY_UNITY - (np.asarray(self.du, np.int64) + 1)
@@ -72,9 +95,10 @@ class LIF(Units):
 
         def step(state, current):
             decayed = arithmetic.decay(state["u"], keep_u).astype(np.int32)
-            unbounded = decayed + (current << arithmetic.MESSAGE_SHIFT)
+            unbounded = decayed + (current << arithmetic.MESSAGE_SHIFT)  # 32 bits, as in Lava
             u = arithmetic.wrap(unbounded)
-            wraps = np.count_nonzero(u != unbounded)
+            exact = decayed + arithmetic.shifted(current, arithmetic.MESSAGE_SHIFT)
+            wraps = np.count_nonzero(u != exact)
             unbounded = arithmetic.decay(state["v"], keep_v).astype(np.int32) + u + bias
             v = arithmetic.saturate(unbounded)
             saturations = np.count_nonzero(v != unbounded)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
-from lava_export.units.base import Units
+from lava_export.units.base import Units, beyond, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,11 @@ class LIFLSTM(Units):
         u = (reset where a spike is, else v) * keep / 4096 + membrane_bias    likewise
         message = u >> message_shift
 
-    where `sigmoid` is `fine_sigmoid` and `tanh` that of `lava_export.arithmetic`, in which 4096
-    stands for 1, as it does in `z`, `v` and `u`; in `c` it is `4096 * 2**cell_shift`. Shifts to
-    the right round down. All states are 0 before the first step. Each value but the two shifts is
-    one integer for all units, or an array with one for each; `bias` and `shift` have one for each
-    of the four ports of each unit, in blocks i, f, g, o.
+    where `a` and `a * 2**shift` saturate at 24 bits, `sigmoid` is `fine_sigmoid` and `tanh` that of
+    `lava_export.arithmetic`, in which 4096 stands for 1, as it does in `z`, `v` and `u`; in `c` it
+    is `4096 * 2**cell_shift`. Shifts to the right round down. All states are 0 before the first
+    step. Each value but the two shifts is one integer for all units, or an array with one for each;
+    `bias` and `shift` have one for each of the four ports of each unit, in blocks i, f, g, o.
 
     Args:
         threshold: Threshold, 24 bits.
@@ -80,17 +80,53 @@ class LIFLSTM(Units):
         """The messages."""
         return state["u"] >> self.message_shift
 
+    @property
+    def feedback_range(self):
+        """The smallest and the largest message."""
+        largest = (1 << self.feedback_bits) - 1
+        return -largest, largest
+
+    def ports_of(self, current):
+        """`z` of all ports."""
+        return arithmetic.saturate(arithmetic.arriving(current, self.shift) + self.bias)
+
+    def membranes(self, current, cells):
+        """The membranes `v` before their reset, from weighted inputs and the cells after them."""
+        hidden = arithmetic.tanh(cells >> self.cell_shift)
+        gate = arithmetic.fine_sigmoid(self.split(self.ports_of(current))[3])
+        return arithmetic.decay(hidden, gate)
+
+    def reach(self):
+        """See `Units`: beyond 24 bits a gate is open or shut for long, but a cell adds up."""
+        before = np.maximum(arithmetic.DECAY_UNITY, np.abs(self.reset))
+        membrane = before * np.asarray(self.keep) / arithmetic.DECAY_UNITY
+        membrane = membrane + np.abs(self.membrane_bias)
+
+        def step(bounds, low, high):
+            ports = [self.split(self.ports_of(a.astype(np.int64))) for a in (low, high)]
+            i, f = ([arithmetic.fine_sigmoid(z[k]) / 4096 for z in ports] for k in (0, 1))
+            g = [arithmetic.tanh(z[2]) * 2.0**self.cell_shift for z in ports]
+            added = np.sort([i[0] * g[0], i[1] * g[0], i[0] * g[1], i[1] * g[1]], axis=0)
+            low, high = bounds["c"]
+            kept = (
+                np.minimum(f[0] * low, f[1] * low),
+                np.maximum(f[0] * high, f[1] * high),
+            )
+            bounds["c"] = kept[0] + added[0], kept[1] + added[-1]
+            return [size_of(bounds["c"]), np.atleast_1d(membrane)]
+
+        return step
+
     def dynamics(self):
         """The steps that the class's docstring writes out."""
 
         def step(state, current):
-            ports = arithmetic.saturate(arithmetic.shifted(current, self.shift) + self.bias)
-            z_i, z_f, z_g, z_o = self.split(ports)
+            z_i, z_f, z_g, z_o = self.split(self.ports_of(current))
             i, f, o = (arithmetic.fine_sigmoid(z) for z in (z_i, z_f, z_o))
             written = arithmetic.decay(arithmetic.tanh(z_g) << self.cell_shift, i)
             unbounded = arithmetic.decay(state["c"], f) + written
             c = arithmetic.saturate(unbounded)
-            saturations = np.count_nonzero(c != unbounded)
+            saturations = np.count_nonzero(c != unbounded) + beyond(current)
             v = arithmetic.decay(arithmetic.tanh(c >> self.cell_shift), o)
             spikes = v >= self.threshold
             left = np.where(spikes, self.reset, v)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lava_export import arithmetic
-from lava_export.units.base import Units
+from lava_export.units.base import Units, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,47 @@ class SoftResetUnits(Units):
     def output_bits(self):
         """0 for spikes; otherwise the bits of the outputs, without their sign."""
         return self.bits
+
+    @property
+    def output_range(self):
+        """The smallest and the largest output."""
+        low, high = super().output_range
+        return (-high if self.signed else low), high
+
+    def reach_membrane(self, bounds, i):
+        """A step of `reach` with currents between both of `i`; returns the membranes' sizes."""
+        low, high = bounds["v"]
+        most, least = self._kept(low, high)
+        if self.signed:
+            mirrored, opposite = self._kept(-high, -low)
+            most, least = np.maximum(most, -opposite), np.minimum(least, -mirrored)
+        bounds["i"], bounds["v"] = i, (least + i[0], most + i[1])
+        return size_of(bounds["v"])
+
+    def _kept(self, low, high):
+        """The largest and the smallest that a decayed membrane, less what its output takes, can be.
+
+        The membrane is between `low` and `high`, and an output is not negative.
+        """
+        keep = np.asarray(self.keep_v, float) / arithmetic.DECAY_UNITY
+        threshold, height = np.asarray(self.threshold, float), np.asarray(self.height, float)
+        fires = high >= threshold
+        if not self.bits:
+            most = np.where(fires, keep * high - height, -np.inf)
+            least = keep * low - np.where(low >= threshold, height, 0)
+            at_threshold = np.where(fires & (low < threshold), keep * threshold - height, np.inf)
+            return (
+                np.maximum(np.minimum(keep * high, keep * threshold), most),
+                np.minimum(least, at_threshold),
+            )
+        largest = (1 << self.bits) - 1
+        # Below the largest output, less than `height` is left of what did not decay.
+        most = np.where(fires, np.maximum(height, keep * high - largest * height), -np.inf)
+        lost = (1 - keep) * np.minimum(high, (largest + 1) * height)
+        return (
+            np.maximum(keep * np.minimum(high, np.maximum(threshold, 0)), most),
+            np.minimum(keep * low, np.where(fires, -lost, np.inf)),
+        )
 
     def fire(self, state, i):
         """Replace the states by those of a step with the current `i`, which is within 24 bits.

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from lava_export import arithmetic
 from lava_export.synapses import Dense
-from lava_export.units.base import Units
+from lava_export.units.base import Units, beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class SpikingLSTM(Units):
         c = (f and c) or (i and g)
         spike = o and c
 
-    `c` is 0 before the first step.
+    `c` is 0 before the first step. Weighted inputs saturate at 24 bits.
 
     Args:
         threshold: Thresholds in units of the weighted input, 24 bits: one for all, or one for
@@ -47,9 +48,17 @@ class SpikingLSTM(Units):
         threshold = np.asarray(self.threshold, np.int32)
 
         def step(state, current):
-            i, f, g, o = self.split(current > threshold)
+            i, f, g, o = self.split(arithmetic.saturate(current) > threshold)
             c = (f & (state["c"] > 0)) | (i & g)
             state["c"] = c.astype(np.int32)
-            return o & c, 0, 0
+            return o & c, 0, beyond(current)
+
+        return step
+
+    def reach(self):
+        """See `Units`: there is nothing but the weighted inputs."""
+
+        def step(bounds, low, high):
+            return []
 
         return step

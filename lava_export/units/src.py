@@ -9,7 +9,7 @@ import numpy as np
 
 from lava_export import arithmetic
 from lava_export.synapses import Dense
-from lava_export.units.base import Units
+from lava_export.units.base import Units, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class SRC(Units):
         h = new
         output = (h + 2**(19 - bits)) >> 20 - bits              from 0 to 2**bits - 1
 
-    where `tanh` is `lava_export.arithmetic.tanh`, in which 4096 stands for 1. In `x`, `h` and
-    `h_s` it is 2**20, in `p` and `bias` 2**(20 - gain_shift), in `rho`, `r` and `r_s`
-    2**(12 - gain_shift), and in `i` rho is 4096 * 2**current_shift. Shifts to the right round
-    down. All states are 0 before the first step. Each value but the last four is one integer for
-    all units, or an array with one for each.
+    where `a` and `a * 2**shift` saturate at 24 bits, `tanh` is `lava_export.arithmetic.tanh`, in
+    which 4096 stands for 1. In `x`, `h` and `h_s` it is 2**20, in `p` and `bias` 2**(20 -
+    gain_shift), in `rho`, `r` and `r_s` 2**(12 - gain_shift), and in `i` rho is 4096 *
+    2**current_shift. Shifts to the right round down. All states are 0 before the first step. Each
+    value but the last four is one integer for all units, or an array with one for each.
 
     Args:
         keep_i: The part of the integrator that is kept, in [0, 4096].
@@ -82,6 +82,17 @@ class SRC(Units):
         """Bits of the outputs, which are not negative."""
         return self.bits
 
+    def reach(self):
+        """See `Units`: tanh limits all but the integrator."""
+        keep = np.asarray(self.keep_i, float) / arithmetic.DECAY_UNITY
+
+        def step(bounds, low, high):
+            entering = [np.floor(a * 2.0 ** np.asarray(self.shift)) for a in (low, high)]
+            bounds["i"] = [keep * i + a for i, a in zip(bounds["i"], entering, strict=True)]
+            return [size_of(entering), size_of(bounds["i"])]
+
+        return step
+
     def dynamics(self):
         """The steps that the class's docstring writes out."""
         keep_i, rho, r, r_s, keep_h, keep_hyp, keep_dep = (
@@ -99,9 +110,9 @@ class SRC(Units):
         down = HIDDEN_SHIFT - self.bits
 
         def step(state, current):
-            unbounded = arithmetic.decay(state["i"], keep_i)
-            unbounded = unbounded + arithmetic.shifted(current, self.shift)
-            i = arithmetic.saturate(unbounded)
+            kept = arithmetic.decay(state["i"], keep_i)
+            i = arithmetic.saturate(kept + arithmetic.arriving(current, self.shift))
+            unbounded = kept + arithmetic.shifted(current, self.shift)
             x = arithmetic.tanh(i >> self.current_shift) << FINER
             h, h_s = state["h"], state["h_s"]
             p = sum(arithmetic.decay(*pair) for pair in ((x, rho), (h, r), (h_s, r_s)))

@@ -11,6 +11,7 @@ from lava_export import (
     SRC,
     AdaptiveLSTM,
     AdaptiveNeurons,
+    Conv,
     CurrentLIF,
     Dense,
     GatedLIF,
@@ -20,14 +21,14 @@ from lava_export.arithmetic import RANGES
 
 
 @st.composite
-def weights(draw, generator, units, inputs):
+def weights(draw, generator, *shape):
     low, high = draw(
         st.sampled_from(
             [(-256, 255), (-60, 60), (-3, 3), (0, 255), (-256, 0), (0, 0), (250, 255), (-256, -250)]
         )
     )
-    values = generator.integers(low, high, (units, inputs), endpoint=True)
-    return np.where(generator.random((units, inputs)) < draw(st.sampled_from([0.2, 1])), values, 0)
+    values = generator.integers(low, high, shape, endpoint=True)
+    return np.where(generator.random(shape) < draw(st.sampled_from([0.2, 1])), values, 0)
 
 
 @st.composite
@@ -49,9 +50,41 @@ def synapses(draw, generator, units, inputs, message_bits=0):
     )
 
 
-def reach_of(dense):
+@st.composite
+def convolution(draw, generator, ports, inputs, message_bits=0):
+    """Windows, strides, padding and dilation that differ from side to side, on `inputs` lines."""
+    divisors = [n for n in range(1, inputs + 1) if inputs % n == 0]
+    height = draw(st.sampled_from(divisors))
+    width = draw(st.sampled_from([n for n in divisors if inputs // height % n == 0]))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    strides, dilation, kernel_size = [], [], []
+    for size in (height + padding[0] + padding[1], width + padding[2] + padding[3]):
+        kernel = draw(st.integers(1, min(5, size)))
+        apart = draw(st.integers(1, min(3, (size - 1) // (kernel - 1)))) if kernel > 1 else 1
+        kernel_size.append(kernel)
+        dilation.append(apart)
+        strides.append(draw(st.integers(1, 3)))
+    channels = inputs // (height * width)
+    filters = ports * draw(st.integers(1, 3))
+    values = draw(weights(generator, filters, *kernel_size, channels))
+    most = max(1, int(np.abs(values).sum(axis=(1, 2, 3)).max()) + 2) << message_bits
+    largest = max(0, min(7, int(np.log2((1 << 23) / most) - 1e-9)))
+    return Conv(
+        values,
+        (height, width, channels),
+        strides,
+        padding,
+        dilation,
+        draw(st.integers(0, largest)),
+        draw(st.sampled_from([8, 8, 8, 7, 4, 1])),
+        message_bits,
+    )
+
+
+def reach_of(synapses):
     """What the weighted input of a unit often reaches: a threshold there gives some spikes."""
-    return max(1, int(np.abs(dense.weights).sum(axis=1).mean() * 2.0**dense.exponent / 4))
+    rows = synapses.weights.reshape(len(synapses.weights), -1)
+    return max(1, int(np.abs(rows).sum(axis=1).mean() * 2.0**synapses.exponent / 4))
 
 
 @st.composite
@@ -200,12 +233,24 @@ KINDS = {
 
 
 @st.composite
-def layers(draw, generator, inputs, message_bits=0, kinds=tuple(KINDS), largest=40):
-    """Synapses and units of one kind; half of them are recurrent."""
+def layers(draw, generator, inputs, message_bits=0, kinds=tuple(KINDS), largest=40, convolutions=1):
+    """Synapses and units of one kind; half of them are recurrent.
+
+    Of four layers, `convolutions` have `Conv` synapses.
+    """
     kind = draw(st.sampled_from(kinds))
-    units = draw(st.integers(1, largest))
-    dense = draw(synapses(generator, units * kind.ports, inputs, message_bits))
+    if draw(st.integers(1, 4)) <= convolutions:
+        dense = draw(convolution(generator, kind.ports, inputs, message_bits))
+        units = dense.units // kind.ports
+    else:
+        units = draw(st.integers(1, largest))
+        dense = draw(synapses(generator, units * kind.ports, inputs, message_bits))
     made = draw(KINDS[kind](generator, dense, units, None))
+    if kind is LIF and isinstance(dense, Conv) and draw(st.booleans()):
+        # As of an exported layer: the same at all positions of a filter.
+        values = {name: np.ravel(getattr(made, name)) for name in ("du", "dv", "vth")}
+        values = {name: np.resize(value[: dense.filters], units) for name, value in values.items()}
+        made = dataclasses.replace(made, **values)
     if draw(st.booleans()):
         recurrent = draw(synapses(generator, units * kind.ports, units, made.feedback_bits))
         made = dataclasses.replace(made, recurrent=recurrent)
@@ -213,16 +258,20 @@ def layers(draw, generator, inputs, message_bits=0, kinds=tuple(KINDS), largest=
 
 
 @st.composite
-def networks(draw, kinds=tuple(KINDS), most_steps=12, most_samples=3, most_layers=3):
+def networks(
+    draw, kinds=tuple(KINDS), most_steps=12, most_samples=3, most_layers=3, convolutions=1
+):
     """(pairs, spikes), with layers of any of `kinds`."""
     generator = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    inputs = draw(st.integers(1, 40))
+    inputs = draw(st.one_of(st.integers(1, 40), st.sampled_from([30, 36, 60, 84, 105, 120])))
     density = draw(st.sampled_from([0, 0.05, 0.3, 0.7, 1]))
     shape = (draw(st.integers(1, most_samples)), draw(st.integers(1, most_steps)), inputs)
     spikes = (generator.random(shape) < density).astype(np.int8)
     pairs, message_bits = [], 0
     for _ in range(draw(st.integers(1, most_layers))):
-        dense, units = draw(layers(generator, inputs, message_bits, kinds))
+        dense, units = draw(
+            layers(generator, inputs, message_bits, kinds, convolutions=convolutions)
+        )
         pairs.append((dense, units))
         inputs, message_bits = dense.units // units.ports, units.output_bits
     return pairs, spikes

@@ -8,7 +8,7 @@ pytest.importorskip("lava_export.lava", reason="needs Python 3.10 and lava-nc 0.
 from lava.proc.io.sink import RingBuffer as Sink  # noqa: E402
 from lava.proc.io.source import RingBuffer as Source  # noqa: E402
 
-from lava_export import LIF, LIFLSTM, Dense, SpikingLSTM, reference  # noqa: E402
+from lava_export import LIF, LIFLSTM, Conv, Dense, SpikingLSTM, reference  # noqa: E402
 from lava_export.lava.processes.layer.process import Layer  # noqa: E402
 from lava_export.lava.session import LavaSession  # noqa: E402
 
@@ -33,6 +33,10 @@ LAYERS = {
         LIF(dv=300, vth=200, v0=500, recurrent=random_dense(UNITS, UNITS)),
     ),
     "LIF": (random_dense(UNITS, INPUTS), LIF(dv=300, vth=200, bias_mant=40)),
+    "Conv": (
+        Conv(GENERATOR.integers(-100, 130, (5, 2, 3, 2)), (3, 2, 2), padding=(0, 0, 1, 0)),
+        LIF(dv=np.resize([100, 300, 500, 700, 900], UNITS), vth=200),
+    ),
     # What goes back is not what leaves.
     "LIFLSTM": (
         random_dense(4 * UNITS, INPUTS),

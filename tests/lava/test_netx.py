@@ -58,7 +58,7 @@ def check(network, spikes, path, **options):
     return fired
 
 
-@pytest.mark.parametrize("recurrent", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("recurrent", [(True, False), (False, True)])
 def test_layers(recurrent, tmp_path):
     generator = np.random.default_rng(0)
     network = Network(
@@ -137,7 +137,7 @@ def lava_dl_computes_with(matrices):
 
 
 @given(seed=st.integers(0, 1 << 32), data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_which_weights_lava_dl_reads_right(seed, data):
     """Never does `_as_read` promise weights that lava-dl does not compute with."""
     generator = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from keras_spiking_rnn import (
     RLIF,
     SRC,
     AdaptiveAnalogLSTM,
+    ConvRLIF2D,
     GatedLIF,
     LeakyReadout,
     SpikingLSTM,
@@ -19,6 +20,7 @@ from keras_spiking_rnn import (
 )
 from keras_spiking_rnn.adaptive_lstm import AdaptiveSpikingNeuron, convert
 from lava_export import reference
+from lava_export.lava import simulate
 
 SPIKES = (np.random.default_rng(0).random((23, 10, 12)) < 0.4).astype("float32")
 LABELS = np.random.default_rng(1).integers(0, 4, 23)
@@ -107,6 +109,22 @@ LAYERS = {
 }
 
 
+def equal_at_any_length(network, inputs):
+    """Two samples of one step and of 200, on Lava in both modes: outputs and final states."""
+    for steps in (1, 200):
+        samples = np.resize(inputs, (2, steps, *inputs.shape[2:]))
+        expected = reference.simulate(network.pairs, samples)
+        for mode in ("stock", "batched"):
+            actual = simulate(network.pairs, samples, mode=mode)
+            np.testing.assert_array_equal(actual.spikes, expected.spikes)
+            for states, those_expected in zip(actual.final, expected.final, strict=True):
+                assert list(states) == list(those_expected)
+                for name, state in states.items():
+                    np.testing.assert_array_equal(state, those_expected[name])
+    assert (expected.spikes[0] != expected.spikes[1]).any()
+    assert (expected.spikes[:, 100:] != expected.spikes[:, :100]).any()
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_model_among_others(name):
     """The layer first, and behind another one, where it starts a step later."""
@@ -123,11 +141,53 @@ def test_a_model_among_others(name):
     report = lava_export.verify(model, network, SPIKES, samples_stock=3)
     assert [(stage.mode, stage.samples) for stage in report.lava] == [("stock", 3), ("batched", 23)]
     assert all(stage.equal for stage in report.lava)
+    names = list(network.names)
+    assert [stage.ours for stage in report.lava] == [[names[0], names[2]], names]
+    text = " ".join(str(report).split())
+    assert (
+        f"In mode stock '{names[1]}' ran on Lava's own processes, '{names[0]}', '{names[2]}' on "
+        "ours. In mode batched no layer ran on Lava's own processes, all layers on ours." in text
+    )
+    for said in (text, report.to_dict()["hardware"]):
+        assert "Loihi 2-compatible arithmetic, verified on the CPU simulator; not run on" in said
     floats = report.float_stage
     assert all(
         0.02 < n / slots < 0.98 for n, slots in zip(floats.float_spikes, floats.slots, strict=True)
     )
     assert floats.mismatches[0] < 0.1 * floats.float_spikes[0]
+    equal_at_any_length(network, SPIKES.astype(np.int8))
+
+
+def test_images():
+    """Convolutions, pooling, and what is dense behind them; nothing square, nothing symmetric."""
+    options = {"leak_initializer": 0.9, "return_sequences": True}
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((10, 9, 7, 2)),
+            ConvRLIF2D(4, (3, 2), threshold=(0.2, 0.25, 0.3, 0.35), **options),
+            keras.layers.TimeDistributed(keras.layers.MaxPooling2D((2, 3), 1)),
+            ConvRLIF2D(3, (2, 3), strides=(2, 1), padding="same", threshold=0.4, **options),
+            keras.layers.AveragePooling3D((1, 3, 2)),
+            keras.layers.TimeDistributed(keras.layers.Flatten()),
+            RLIF(8, threshold=0.3, **options),
+            TimeSum(),
+        ]
+    )
+    model.layers[0].cell.leak.assign([0.8, 0.85, 0.9, 0.95])
+    x = (np.random.default_rng(0).random((23, 10, 9, 7, 2)) < 0.3).astype("float32")
+    network = lava_export.export(model, calibration=x)
+    report = lava_export.verify(model, network, x, samples_stock=3)
+    assert [(stage.mode, stage.samples) for stage in report.lava] == [("stock", 3), ("batched", 23)]
+    assert all(stage.equal for stage in report.lava)
+    assert (report.float_stage.compared, report.float_stage.unlike_model) == (23, 0)
+    floats = report.float_stage
+    for spikes, slots in zip(floats.float_spikes, floats.slots, strict=True):
+        assert 0.02 < spikes / slots < 0.98
+    assert floats.mismatches[0] < 0.05 * floats.float_spikes[0]
+    np.testing.assert_array_equal(
+        network.run(x[:3], backend="lava", mode="batched"), network.run(x[:3])
+    )
 
 
 def test_pulses_and_a_leaky_readout():
@@ -146,6 +206,7 @@ def test_pulses_and_a_leaky_readout():
     assert all(stage.equal for stage in report.lava)
     assert report.lava[1].states_compared == 23 * 3 * (16 + 20)
     assert all(100 < spikes for spikes in report.float_stage.float_spikes)
+    equal_at_any_length(network, SPIKES.astype(np.int8))
 
 
 def test_a_converted_adaptive_lstm():
@@ -168,6 +229,7 @@ def test_a_converted_adaptive_lstm():
     assert report.lava[1].states_compared == 9 * (14 * (5 + 4) + 4 * 6)
     assert all(100 < spikes for spikes in report.float_stage.float_spikes)
     assert report.float_stage.decoded_error < 0.05
+    equal_at_any_length(network, network.encode(x))
 
 
 @pytest.mark.parametrize("mode", ["stock", "batched"])

@@ -1,6 +1,7 @@
 """`check`: all problems at once, and losses that are those of the quantizer."""
 
 import json
+import re
 import warnings
 
 import keras
@@ -103,6 +104,35 @@ class TestProblems:
         report = lava_export.check(keras.Model(inputs, layers.Add()([left, right])))
         assert "branches" in report.problems[0]
         assert any("GRU over GRUCell" in text for text in report.errors)
+
+    def test_a_skip_is_a_branch(self):
+        inputs = keras.Input((STEPS, INPUTS))
+        hidden = rlif(INPUTS, name="hidden")(inputs)
+        wide = layers.Dense(5, name="wide")(hidden)  # which the next layer does not get
+        outputs = rlif(name="last")(layers.Add(name="sum")([inputs, hidden]))
+        model = keras.Model(inputs, [TimeSum()(outputs), wide])
+        skipping = keras.Model(inputs, TimeSum()(outputs))
+        for each, names in ((model, "time_sum"), (skipping, "hidden")):
+            for data in (None, spikes_of()):
+                report = lava_export.check(each, data)
+                assert re.search(f"branches at .*{names}", report.problems[0])
+                assert report.samples is None
+            with pytest.raises(ConversionError, match="branches at"):
+                lava_export.export(each, spikes_of())
+        problems = {layer.name: len(layer.problems) for layer in report.layers}
+        assert problems["sum"] == 1
+        assert problems["hidden"] == problems["last"] == 0
+
+    def test_two_inputs(self):
+        one, other = keras.Input((STEPS, INPUTS)), keras.Input((STEPS, INPUTS))
+        outputs = rlif()(layers.Concatenate()([one, other]))
+        report = lava_export.check(keras.Model([one, other], TimeSum()(outputs)), spikes_of())
+        assert "branches at" in report.problems[0]
+
+    def test_a_layer_between_spiking_ones_is_told_once(self):
+        model = sequential(rlif(), layers.BatchNormalization(), rlif(), TimeSum())
+        (error,) = lava_export.check(model, spikes_of()).errors
+        assert "(BatchNormalization) between spiking layers" in error
 
     @pytest.mark.parametrize("model", [3, "model.keras", None])
     def test_what_is_no_model(self, model):
@@ -275,7 +305,8 @@ class TestCallback:
         model.compile("sgd", "mse")
         x = spikes_of()
         y = np.zeros((len(x), *model.output_shape[1:]), "float32")
-        return model.fit(x, y, epochs=epochs, verbose=0, callbacks=[callback]).history
+        watching = callback if isinstance(callback, list) else [callback]
+        return model.fit(x, y, epochs=epochs, verbose=0, callbacks=watching).history
 
     def test_a_model_that_cannot_be_exported_is_not_trained(self):
         model = sequential(rlif(output_mode="analog", name="analog"))
@@ -296,8 +327,18 @@ class TestCallback:
             layers_ = lava_export.export(model, spikes_of(20)).quantization.layers
         for layer in layers_:
             logged = history[f"{layer.name}_changed_spikes"]
-            assert len(logged) == 2
+            assert np.isnan(logged).tolist() == [True, False, True, False]
             assert logged[-1] == layer.cumulative_mismatches / max(layer.float_spikes, 1)
+
+    def test_files_have_its_columns_whatever_the_first_epoch(self, tmp_path):
+        model = sequential(rlif(name="a"))
+        path = tmp_path / "log.csv"
+        watch = lava_export.CheckExport(spikes_of(20), every=2)
+        self.fit(model, [watch, keras.callbacks.CSVLogger(path)])
+        header, first, second = (line.split(",") for line in path.read_text().splitlines())
+        column = header.index("a_changed_spikes")
+        assert first[column] == "nan"
+        assert 0 <= float(second[column]) < 1
 
     def test_training_is_the_same_with_it(self):
         results = []

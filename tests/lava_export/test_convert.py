@@ -187,14 +187,16 @@ class TestChains:
                 return 0 * super().call(sequences, initial_state, mask, training)
 
         given = keras.Input((STEPS, INPUTS))
-        models = [
-            Louder([given, rlif()]),
-            sequential(Half(), rlif()),
-            sequential(rlif(), TimeSum(), Doubled(3)),
-            sequential(Silent(UNITS, return_sequences=True)),
-        ]
-        for model in models:
-            with pytest.raises(ConversionError):
+        models = {
+            "subclass of keras.Model with a call of its own": Louder([given, rlif()]),
+            r"'half.*' \(Half\) before the first spiking layer": sequential(Half(), rlif()),
+            r"'doubled.*' \(Doubled\) after the spiking": sequential(rlif(), TimeSum(), Doubled(3)),
+            r"\(Silent over RLIFCell\) has no counterpart": sequential(
+                Silent(UNITS, return_sequences=True)
+            ),
+        }
+        for message, model in models.items():
+            with pytest.raises(ConversionError, match=message):
                 export(model, spikes_of())
 
     def test_return_sequences_false_gives_the_last_step(self):

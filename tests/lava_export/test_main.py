@@ -39,6 +39,7 @@ def files(tmp_path_factory):
         [keras.Input((STEPS, INPUTS)), RLIF(8, output_mode="analog", name="hidden")]
     )
     refused.save(folder / "refused.keras")
+    lava_export.quantization_aware(model, x).save(folder / "aware.keras")
     return folder
 
 
@@ -68,7 +69,13 @@ class TestCheck:
         printed = json.loads(capsys.readouterr().out)
         model = keras.saving.load_model("model.keras")
         report = lava_export.check(model, np.load("data.npz")["x"])
-        assert printed == json.loads(json.dumps(report.to_dict()))
+        assert printed == {"errors": [], **json.loads(json.dumps(report.to_dict()))}
+
+    def test_problems_are_in_the_json(self, capsys):
+        assert run("check", "refused.keras", "--json") == 1
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["ok"] is False
+        assert "output_mode='analog'" in printed["errors"][0]
 
 
 class TestExport:
@@ -95,6 +102,24 @@ class TestExport:
         assert run("export", "refused.keras", "new.h5", "--calibration", "data.npz") == 1
         assert capsys.readouterr().err.startswith("error: Layer 'hidden' has output_mode")
         assert not os.path.exists("new.h5")
+        arguments = ("refused.keras", "new.h5", "--calibration", "data.npz", "--json")
+        assert run("export", *arguments) == 1
+        printed, told = capsys.readouterr()
+        assert json.loads(printed) == {"ok": False, "errors": [told[len("error: ") :].strip()]}
+
+    def test_it_shows_its_progress_in_a_terminal(self, capsys, monkeypatch):
+        monkeypatch.setattr("lava_export.__main__._progress", lambda: True)
+        assert run("export", "model.keras", "new.h5", "--calibration", "data.npz") == 0
+        assert "2/2" in capsys.readouterr().err
+
+    def test_a_model_that_is_in_integers(self, capsys):
+        assert run("export", "aware.keras", "new.h5", "--calibration", "data.npz") == 0
+        capsys.readouterr()
+        data = ("aware.keras", "new.h5", "data.npz")
+        assert run("verify", *data, "--without-lava", "--json") == 0
+        verified = json.loads(capsys.readouterr().out)
+        assert verified["ok"]
+        assert sum(verified["float_stage"]["mismatches"]) == 0
 
     def test_other_formats(self, capsys):
         pytest.importorskip("nir")
@@ -105,6 +130,30 @@ class TestExport:
         assert run("export", "model.keras", "new.net", *arguments) == 0
         assert "warning:" in capsys.readouterr().err
         assert lava_export.from_netx("new.net").sizes == [(6, 8), (8, 4)]
+
+    def test_other_formats_are_taken_by_the_other_commands(self, capsys):
+        nir = pytest.importorskip("nir")
+        network, x = lava_export.load("network.h5"), np.load("data.npy")
+        network.to_nir("n.nir", allow_lossy=True)
+        netx = network.to_netx("n.net", allow_lossy=True)
+        capsys.readouterr()
+        for file, expected in (("n.nir", network), ("n.net", netx)):
+            assert run("info", file) == 0
+            assert "(8x6)" in capsys.readouterr().out
+            assert run("run", file, "data.npy", "--json") == 0
+            out, err = capsys.readouterr()
+            assert json.loads(out)["spikes"] == expected.run(x).sum()
+            assert ("no encoder and no head" in err) == (file == "n.net")
+        assert run("verify", "model.keras", "n.nir", "data.npz", "--without-lava") == 0
+        assert run("verify", "model.keras", "n.net", "data.npz", "--without-lava") == 2
+        assert "Export the model again, without --format" in capsys.readouterr().err
+        graph = nir.read("n.nir")
+        graph.metadata.clear()
+        nir.write("foreign.nir", graph)
+        assert run("info", "foreign.nir") == 2
+        err = capsys.readouterr().err
+        assert "pass dt." in err
+        assert "That goes in Python: lava_export.from_nir('foreign.nir'" in err
 
 
 class TestVerify:
@@ -147,6 +196,12 @@ class TestVerify:
 
 
 class TestInfo:
+    def test_of_a_model_it_is_what_would_become_of_it(self, capsys):
+        assert run("info", "model.keras", "--data", "data.npz", "--samples", 5) == 0
+        out = capsys.readouterr().out
+        assert "Dense 6x8, LIF" in out
+        assert "on 5 calibration samples" in out
+
     def test_layers_registers_and_resources(self, capsys):
         assert run("info", "network.h5") == 0
         out = capsys.readouterr().out
@@ -202,10 +257,27 @@ UNUSABLE = {
     "no network": (("run", "none.h5", "data.npz"), "none.h5: No such file"),
     "no data": (("run", "network.h5", "none.npz"), "none.npz: No such file"),
     "no model": (("check", "none.keras"), "none.keras: No such file"),
-    "network is data": (("run", "data.npz", "data.npz"), "not an HDF5 file"),
+    "network is data": (("run", "data.npz", "data.npz"), "data.npz holds data: name a network"),
+    "broken model to show": (("info", "broken.keras"), "cannot be loaded"),
+    "network is a model": (
+        ("run", "model.keras", "data.npz"),
+        "`python -m lava_export export model.keras network.h5 --calibration DATA`",
+    ),
+    "network is broken": (("info", "broken.h5"), "not the HDF5 file it should be"),
     "data is a network": (("run", "network.h5", "network.h5"), "is not a .npy or .npz file"),
     "data is a model": (("run", "network.h5", "model.keras"), "has no array `x`"),
-    "model is a network": (("check", "network.h5"), "is not a .keras file"),
+    "model is a network": (("check", "network.h5"), "`python -m lava_export info network.h5`"),
+    "damaged data": (("run", "network.h5", "damaged.npz"), "is not a .npy or .npz file"),
+    "huge data": (("run", "network.h5", "huge.npy"), "is not a .npy or .npz file"),
+    "huge calibration": (
+        ("export", "model.keras", "n.h5", "--calibration", "huge.npy"),
+        "is not a .npy or .npz file",
+    ),
+    "labels of text": (("run", "network.h5", "names.npz"), "y in names.npz must hold whole"),
+    "labels of text to verify": (
+        ("verify", "model.keras", "network.h5", "names.npz", "--without-lava"),
+        "y must hold whole numbers, the indices of classes, got <U1, such as a",
+    ),
     "empty data": (("run", "network.h5", "empty.npy"), "is not a .npy or .npz file"),
     "pickled data": (("run", "network.h5", "pickled.npy"), "is not a .npy or .npz file"),
     "scalar": (("run", "network.h5", "scalar.npy"), "single number"),
@@ -234,7 +306,17 @@ def test_what_cannot_be_used_is_told_in_a_line(name, capsys):
     np.save("wrong.npy", x[:, :, :2])
     np.save("text.npy", np.array(["a", "b"]))
     np.savez("labels.npz", x=x, y=np.zeros((20, 4)))
+    np.savez("names.npz", x=x, y=np.array(["a"] * 20))
     damaged("broken.keras", b"PK\x03\x04 and no more")
+    damaged("broken.h5", b"\x89HDF\r\n\x1a\n and no more")
+    np.savez_compressed("damaged.npz", x=x)
+    with open("damaged.npz", "rb") as file:
+        content = bytearray(file.read())
+    content[120:160] = bytes(40)
+    damaged("damaged.npz", content)
+    with open("huge.npy", "wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (1 << 20, 1 << 20, 12)}
+        np.lib.format.write_array_header_1_0(file, header)
     arguments, message = UNUSABLE[name]
     assert run(*arguments) == 2
     out, err = capsys.readouterr()
@@ -242,6 +324,24 @@ def test_what_cannot_be_used_is_told_in_a_line(name, capsys):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
+    assert run(*arguments, "--json") == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"ok": False, "errors": [err[len("error: ") : -1]]}
+
+
+def test_the_reason_of_keras_is_not_lost(capsys):
+    @keras.saving.register_keras_serializable(package="test_main")
+    class Mine(keras.layers.Layer):
+        pass
+
+    model = keras.Sequential([keras.Input((STEPS, INPUTS)), Mine(name="x" * 800), RLIF(3)])
+    model.save("mine.keras")
+    del keras.saving.get_custom_objects()["test_main>Mine"]
+    Mine.__module__ = "elsewhere"
+    assert run("check", "mine.keras") == 2
+    err = capsys.readouterr().err
+    assert "mine.keras cannot be loaded: Could not locate class 'Mine'" in err
+    assert "A layer of your own is known in Python only" in err
 
 
 @pytest.mark.parametrize(
@@ -275,13 +375,15 @@ def test_help_shows_an_example(command, capsys):
     assert "numpy.savez" in out
 
 
-def test_an_error_of_ours_is_not_hidden(monkeypatch):
+def test_an_error_of_ours_is_no_problem_of_the_model(monkeypatch, capsys):
     def breaks(*_):
-        raise RuntimeError("a defect")
+        raise RuntimeError("something new")
 
     monkeypatch.setattr(lava_export, "load", breaks)
-    with pytest.raises(RuntimeError, match="a defect"):
-        run("info", "network.h5")
+    assert run("info", "network.h5", "--json") == 2
+    out, err = capsys.readouterr()
+    assert f"error: RuntimeError: something new ({__file__}:" in err
+    assert "This is a defect" in json.loads(out)["errors"][0]
 
 
 def in_a_process(*arguments):
@@ -291,10 +393,19 @@ def in_a_process(*arguments):
 
 
 def test_as_a_process_without_messages_of_tensorflow():
-    done = in_a_process("-m", "lava_export", "check", "refused.keras")
-    assert done.returncode == 1
+    """With a model in integers, whose layers the process has to know first."""
+    done = in_a_process("-m", "lava_export", "check", "aware.keras")
+    assert done.returncode == 0
     assert done.stderr == ""
-    assert "output_mode='analog'" in done.stdout
+    assert "It can be exported" in done.stdout
+
+
+def test_help_begins_with_an_example(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    out = capsys.readouterr().out
+    for command in ("check", "export", "verify", "info", "run"):
+        assert f"\n  python -m lava_export {command} " in out
 
 
 def test_networks_are_shown_and_run_without_keras():

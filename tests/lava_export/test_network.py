@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lava_export import LIF, Dense, Network, NetworkFileError, files, host, load, reference
+from lava_export import LIF, Dense, Network, NetworkFileError, files, hdf5, host, load, reference
+from lava_export.network import _digest, restored, stored
 from lava_export.report import LayerQuantization, QuantizationReport
 
 RANGES = {
@@ -169,6 +170,13 @@ class TestChain:
         assert small().names == ("layer_0",)
         with pytest.raises(ValueError, match="1 layers of units and 2 names"):
             Network(small().layers, names=("a", "b"))
+        with pytest.raises(TypeError, match="names must be text"):
+            Network(small().layers, names=(1,))
+
+    @pytest.mark.parametrize("shape", [("a",), (None, 0), (2.5,)])
+    def test_shapes_of_inputs_have_sizes(self, shape):
+        with pytest.raises(ValueError, match="input_shape has a size for each axis"):
+            Network(small().layers, input_shape=shape)
 
     @pytest.mark.parametrize("part", ["encoder", "head"])
     def test_encoder_and_head_are_operations_of_the_host(self, part):
@@ -423,6 +431,7 @@ class TestFile:
             host.Quantize(0.5, 255),
             host.Hold(3),
             host.WindowMean(5, 2, 0.9),
+            host.Pooling(True, (2, 3), (1, 2), "same"),
             host.TimeSum(mean=True),
             host.LastStep(),
             host.LeakyIntegrators(
@@ -578,7 +587,7 @@ class TestDamagedFile:
         whole = saved.read_bytes()
         for length in {*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1}:
             saved.write_bytes(whole[:length])
-            with pytest.raises(NetworkFileError, match="truncated or not an HDF5 file"):
+            with pytest.raises(NetworkFileError, match="is damaged, or not the HDF5 file"):
                 load(saved)
 
     def test_with_any_byte_changed_it_is_refused_or_the_same(self, saved):
@@ -596,7 +605,7 @@ class TestDamagedFile:
 
     def test_text_is_refused(self, saved):
         saved.write_text("a network")
-        with pytest.raises(NetworkFileError, match="not an HDF5 file"):
+        with pytest.raises(NetworkFileError, match="is damaged, or not the HDF5 file"):
             load(saved)
 
     @pytest.mark.parametrize("attribute", [None, "keras", np.arange(3), 1.5])
@@ -635,6 +644,51 @@ class TestDamagedFile:
         with h5py.File(saved, "a") as file:
             edit(file)
         with pytest.raises(NetworkFileError):
+            load(saved)
+
+    def test_a_small_file_that_declares_much_is_refused_unread(self, saved):
+        with h5py.File(saved, "a") as file:
+            del file["layers/0000/weights"]
+            file.create_dataset("layers/0000/weights", (1 << 20, 1 << 20), "i2", chunks=(64, 64))
+        assert saved.stat().st_size < 1 << 16
+        with pytest.raises(NetworkFileError, match="layers/0000/weights it holds more than 1024 M"):
+            load(saved)
+
+    @pytest.mark.parametrize(
+        "groups, message",
+        [
+            (["/".join(["deep"] * 2000)], "its groups are more than 32 deep"),
+            ([f"wide/{i}" for i in range(80)], "it has more than 60 groups and datasets"),
+        ],
+    )
+    def test_groups_without_end_are_refused_at_once(self, saved, groups, message, monkeypatch):
+        monkeypatch.setattr(hdf5, "MOST", 60)
+        with h5py.File(saved, "a", libver="latest") as file:
+            for group in groups:
+                file.create_group(group)
+        with pytest.raises(NetworkFileError, match=message):
+            load(saved)
+
+    @pytest.mark.parametrize(
+        "key, value",
+        [
+            ("names", "[" * 100_000 + "]" * 100_000),
+            ("names", "[1]"),
+            ("input_shape", '["a", null]'),
+            ("input_shape", "[0, null]"),
+        ],
+    )
+    def test_what_was_written_to_mislead(self, key, value):
+        labels, content = stored(small())
+        content[key] = value
+        labels["sha256"] = _digest(content)
+        with pytest.raises(NetworkFileError, match="a file does not hold a network"):
+            restored(labels, content, "a file")
+
+    def test_a_file_that_leads_to_another_is_refused(self, saved):
+        with h5py.File(saved, "a") as file:
+            file["layers/0002"] = h5py.ExternalLink("other.h5", "/")
+        with pytest.raises(NetworkFileError, match="layers/0002 is a link"):
             load(saved)
 
 

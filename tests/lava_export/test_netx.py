@@ -60,7 +60,7 @@ def expressible(draw):
 
 
 @given(network=expressible())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_what_is_written_is_read_back(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("netx") / "a.net"
     with warnings.catch_warnings():

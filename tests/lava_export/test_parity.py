@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 
 import lava_export
-from keras_spiking_rnn import RLIF, PoissonEncoder, SpikingLSTM, TimeSum
-from lava_export import convert, page, resources
-from lava_export.network import Dense, Network
+from keras_spiking_rnn import (
+    LIF,
+    LIFLSTM,
+    RLIF,
+    SRC,
+    GatedLIF,
+    PoissonEncoder,
+    SpikingLSTM,
+    TimeSum,
+)
+from lava_export import convert, page, reference, resources
+from lava_export.network import Network
 from lava_export.parity import ParityError
 from lava_export.report import LavaStage
+from lava_export.synapses import Dense
 
 STEPS, INPUTS = 12, 9
 
@@ -194,7 +204,7 @@ def test_float_accuracy_is_that_of_the_model(model, network, spikes):
 
 def test_report_prints_as_a_table(model, network, spikes, labels):
     text = str(lava_export.verify(model, network, spikes, labels, modes=()))
-    for part in ("first", "second", "spikes changed", "Accuracy", "CPU simulator, not hardware"):
+    for part in ("first", "second", "spikes changed", "Accuracy", "not verified on"):
         assert part in text
     assert "Lava was not run" in text
 
@@ -206,6 +216,10 @@ def test_report_as_json(model, network, spikes, labels, tmp_path):
     values = json.loads(path.read_text())
     assert values == report.to_dict()
     assert values["network"] == network.digest()
+    assert values["hardware"] == (
+        "Loihi 2-compatible arithmetic, here not verified on the CPU simulator; "
+        "not run on hardware."
+    )
     assert values["float_stage"]["mismatches"] == report.float_stage.mismatches
     with pytest.raises(FileExistsError, match="overwrite=True"):
         report.to_json(path)
@@ -309,7 +323,7 @@ class TestTrace:
         assert trace.integer == pytest.approx(integer[trace.first :], abs=2e-3)
         assert np.abs(np.subtract(trace.keras, trace.integer)).max() > 0.1
 
-    def test_a_layer_without_a_membrane_has_none(self, spikes):
+    def test_of_gates_it_shows_the_one_that_came_closest(self, spikes):
         layer = SpikingLSTM(
             16,
             kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=1),
@@ -318,8 +332,41 @@ class TestTrace:
         model = model_of(layer)
         network = with_first_weights_halved(lava_export.export(model, calibration=spikes))
         report = lava_export.verify(model, network, spikes, modes=())
-        assert report.float_stage.first is not None
-        assert report.example.trace is None
+        trace, first = report.example.trace, report.float_stage.first
+        assert len(trace.keras) == len(trace.integer) > 1
+        at = first.step - trace.first
+        assert trace.keras[at] == pytest.approx(first.membrane)
+        assert (trace.keras[at] > trace.threshold) != (trace.integer[at] > trace.threshold)
+
+    @pytest.mark.parametrize(
+        ("kind", "tolerance"),
+        [(RLIF, 0.05), (GatedLIF, 0.05), (SpikingLSTM, 0.05), (LIFLSTM, 0.01), (SRC, 0.05)]
+        + [(LIF, 0.15)],  # which adds up the rounding of its weights, as its reset is soft
+        ids=lambda value: getattr(value, "__name__", ""),
+    )
+    def test_each_layer_has_one(self, kind, tolerance, spikes):
+        """Until the first spike that differs the potentials of all units are close."""
+        keras.utils.set_random_seed(0)
+        description = convert.describe(model_of(kind(8, return_sequences=True)))
+        (spec,), x = description.spiking, spikes[:4]
+        synapses, units, record, outputs = spec.quantize(x.astype(np.int8))
+        everything = ("spikes", *units.states)
+        result = reference.simulate_layer(synapses, units, x.astype(np.int8), everything)
+        traced = description.trace(0, x)
+        compared = 0
+        for sample in range(len(x)):
+            inside = {name: values[0][sample] for name, values in result.states.items()}
+            lines = x[sample].astype(np.int8)
+            inside["weighted"] = reference.weighted_inputs(synapses, units, lines, inside)
+            differs = (inside["spikes"] != outputs[sample]).any(axis=1)
+            same = int(np.argmax(differs)) if differs.any() else len(differs)
+            for unit in range(8):
+                looked_at = spec.looks_at(traced, (sample, 0, unit))
+                found = spec.dequantized(units, inside, record, looked_at)
+                wanted = [spec.potential(traced, (sample, t, unit), looked_at) for t in range(same)]
+                np.testing.assert_allclose(found[:same], wanted, rtol=2e-3, atol=tolerance)
+            compared += same
+        assert compared >= 8
 
     def test_a_network_written_by_hand_has_none(self, model, network, spikes):
         report = lava_export.verify(model, with_weights_halved(network), spikes, modes=())

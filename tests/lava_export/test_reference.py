@@ -63,7 +63,7 @@ def layers(draw):
 
 
 @given(layer=layers(), seed=st.integers(0, 2**16), steps=st.integers(1, 8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_layer_steps_as_the_docstring_of_lif_says(layer, seed, steps):
     dense, lif = layer
     spikes = np.random.default_rng(seed).integers(0, 2, (2, steps, dense.inputs), np.int8)

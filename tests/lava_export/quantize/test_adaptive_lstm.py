@@ -67,7 +67,7 @@ def exported(name):
 class TestFloat:
     @pytest.mark.parametrize("name", NEURONS)
     def test_it_is_what_the_library_computes(self, name):
-        network, x = network_of(name), inputs(8)
+        network, x = network_of(name), inputs(30)
         response = network(x)
         description = reading.describe(network)
         first, second = (layer.name for layer in description.spiking)
@@ -86,7 +86,7 @@ class TestFloat:
         np.testing.assert_allclose(scores, response.averages()[:, -1], rtol=1e-4, atol=1e-5)
 
     def test_the_end_of_the_window(self):
-        network, x = network_of("paper"), inputs(2)
+        network, x = network_of("paper"), inputs(30)
         (*_, last), response = reading.describe(network).spiking, network(x)
         assert last.units == 6
         head = reading.describe(network, last=20e-3).head

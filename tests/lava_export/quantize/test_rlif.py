@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from keras_spiking_rnn import RLIF
@@ -120,6 +120,8 @@ class TestExactness:
         units=st.integers(1, 8),
         largest=st.integers(1, 9),
     )
+    # One weight is exact at any scale, and its biases are not.
+    @example(seed=1763, inputs=1, units=1, largest=9)
     @settings(max_examples=15, deadline=None)
     def test_without_leak(self, biases, unit, seed, inputs, units, largest):
         rng = np.random.default_rng(seed)
@@ -354,7 +356,7 @@ class TestLeakGroups:
         layer = layer_of(np.ones((1, 60)), leak=leak)
         assert quantize_layer(layer, spikes_of(1, 2, 3), 3)[2].leak_error < 0.025
 
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(2))
     def test_more_groups_bring_the_leaks_closer(self, seed):
         leak = np.random.default_rng(seed).uniform(0.1, 1, 64)
         layer = layer_of(np.ones((1, 64)), leak=leak)

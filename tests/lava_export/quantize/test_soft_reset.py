@@ -292,27 +292,32 @@ class TestExport:
     def model_of(self, *layers):
         return keras.Sequential([keras.Input((STEPS, INPUTS)), *layers])
 
+    BEHIND = {
+        "RLIF": lambda: RLIF(8, threshold=0.5, return_sequences=True),
+        "LIF": lambda: LIF(8, threshold=0.5, return_sequences=True),
+        "GatedLIF": lambda: GatedLIF(8, initial_v_max=2.0, return_sequences=True, **PLAN),
+        "SpikingLSTM": lambda: SpikingLSTM(
+            8,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=1),
+            return_sequences=True,
+        ),
+        "cells": lambda: keras.layers.RNN(
+            [LIFCell(8, bits=4, initial_v_max=2.0), GatedLIFCell(8, bits=None)],
+            return_sequences=True,
+        ),
+    }
+
     @pytest.mark.parametrize(
-        "behind",
+        "behind, outputs",
         [
-            lambda: RLIF(8, threshold=0.5, return_sequences=True),
-            lambda: LIF(8, threshold=0.5, return_sequences=True),
-            lambda: GatedLIF(8, initial_v_max=2.0, return_sequences=True, **PLAN),
-            lambda: SpikingLSTM(
-                8,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.5, seed=1),
-                return_sequences=True,
-            ),
-            lambda: keras.layers.RNN(
-                [LIFCell(8, bits=4, initial_v_max=2.0), GatedLIFCell(8, bits=None)],
-                return_sequences=True,
-            ),
+            *((behind, SIX_BITS) for behind in BEHIND),
+            *((behind, SIGNED) for behind in ("RLIF", "GatedLIF", "SpikingLSTM")),
+            ("RLIF", ONE_OF_22),
         ],
-        ids=["RLIF", "LIF", "GatedLIF", "SpikingLSTM", "cells"],
+        ids=str,
     )
-    @pytest.mark.parametrize("outputs", [SIX_BITS, SIGNED, ONE_OF_22], ids=str)
     def test_any_layer_can_follow_a_graded_one(self, behind, outputs):
-        model = self.model_of(layer_of(LIF, **outputs), behind(), TimeSum())
+        model = self.model_of(layer_of(LIF, **outputs), self.BEHIND[behind](), TimeSum())
         network = lava_export.export(model, spikes_of(50))
         bits = describe(model).spiking[0].output_range[1].bit_length()
         expected = 0 if outputs is ONE_OF_22 else bits
@@ -325,7 +330,18 @@ class TestExport:
         assert loss < 0.1
 
     @pytest.mark.parametrize(
-        "head", [[], [TimeSum()], [TimeSum(mean=True), keras.layers.Dense(4)]], ids=len
+        "head",
+        [
+            [],
+            [TimeSum()],
+            [
+                TimeSum(mean=True),
+                keras.layers.Dense(
+                    4, kernel_initializer=keras.initializers.RandomNormal(stddev=3.0, seed=0)
+                ),
+            ],
+        ],
+        ids=len,
     )
     def test_scores_are_those_of_keras(self, head):
         """The host gets integers, and turns them into multiples of V_max / 2**b."""
@@ -388,9 +404,11 @@ class TestExport:
             spec = described(layer)
             synapses, units, record, _ = spec.quantize(spikes_of(10))
             states = reference.simulate_layer(synapses, units, spikes_of(1), ("v",)).states
-            membrane = spec.dequantized(units, {"v": states["v"][0][0]}, record)
+            membranes = {"v": states["v"][0][0]}
             _, inside = spec.simulate(spikes_of(1))
-            np.testing.assert_allclose(membrane[0], inside["membrane"][0, 0], atol=0.05)
+            for unit, potential in enumerate(inside["membrane"][0, 0]):
+                found = spec.dequantized(units, membranes, record, unit)[0]
+                assert found == pytest.approx(potential, abs=0.05)
 
 
 class TestErrors:

@@ -181,14 +181,13 @@ class TestExport:
             assert floats > 50 and integers == pytest.approx(floats, rel=0.1)
         assert "Pulses of several steps" in str(report)
 
-    def test_a_model_that_does_more_than_its_layers(self, network):
-        class Louder(keras.Sequential):
-            def call(self, inputs, training=None, mask=None):
-                return 3 * super().call(inputs, training=training, mask=mask)
-
-        layers = [layer_of(name="first"), layer_of(inputs=UNITS, units=20, stddev=1.0)]
-        model = Louder([keras.Input((STEPS, INPUTS)), *layers, LeakyReadout(10)])
-        with pytest.raises(ConversionError):
+    def test_a_model_that_does_more_than_its_layers(self, model, network, monkeypatch):
+        """Though scores of pulses may differ by more than rounding."""
+        right = keras.Sequential.call
+        monkeypatch.setattr(
+            keras.Sequential, "call", lambda self, *args, **kwargs: 3 * right(self, *args, **kwargs)
+        )
+        with pytest.raises(ConversionError, match="other scores than its layers"):
             lava_export.verify(model, network, spikes_of(20, seed=2), modes=())
 
     def test_without_a_head_it_counts_outputs(self):

@@ -71,6 +71,9 @@ LAYERS = {
 }
 
 
+COMPILED = ("RLIF", "SpikingLSTM", "GatedLIF")  # those trained in a graph
+
+
 @pytest.fixture
 def model():
     """Layers of two kinds, one after the other."""
@@ -110,14 +113,16 @@ def assert_exports_exactly(aware, x):
     return network
 
 
-def trained(aware, **options):
+def trained(aware, run_eagerly=True, **options):
+    """The losses; few steps, which need no compilation, a matter of seconds."""
     aware.compile(
         keras.optimizers.Adam(0.01),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=run_eagerly,
         **options,
     )
     x, y = data(64, seed=3)
-    return aware.fit(x, y, epochs=3, batch_size=16, verbose=0).history["loss"]
+    return aware.fit(x, y, epochs=3, batch_size=64, verbose=0).history["loss"]
 
 
 class TestExactness:
@@ -129,7 +134,7 @@ class TestExactness:
         plain = lava_export.export(model, calibration=data()[0])
         agreement = before.run(data()[0]) == plain.run(data()[0])
         assert agreement.mean() > 0.95  # the same scales
-        losses = trained(aware)
+        losses = trained(aware, run_eagerly=kind not in COMPILED)
         after = assert_exports_exactly(aware, data(30, seed=2)[0])
         assert after != before
         assert losses[-1] < losses[0]
@@ -140,7 +145,7 @@ class TestExactness:
         expected = aware(x)
         compiled = tf.function(lambda x: aware(x), jit_compile=True)(x)
         np.testing.assert_allclose(compiled, expected, rtol=1e-5)
-        losses = trained(aware, jit_compile=True)
+        losses = trained(aware, run_eagerly=False, jit_compile=True)
         assert losses[-1] < losses[0]
         assert_exports_exactly(aware, data(30, seed=2)[0])
 
@@ -205,11 +210,30 @@ class TestModel:
 
     def test_graded_outputs_from_layer_to_layer(self):
         graded = {"bits": 5, "recurrent_gates": True}
-        model = model_of(gated_lif(12, **graded), gated_lif(8, **graded), gated_lif(6))
+        model = model_of(gated_lif(12, **graded), gated_lif(8, **graded))
         aware = lava_export.quantization_aware(model, data()[0])
         assert_exports_exactly(aware, data(30, seed=1)[0])
         trained(aware)
         assert_exports_exactly(aware, data(30, seed=2)[0])
+
+    @pytest.mark.filterwarnings("ignore::lava_export.QuantizationWarning")
+    def test_sums_beyond_24_bits(self):
+        """Graded inputs of many lines: float32 does not hold their sums."""
+        model = model_of(
+            gated_lif(700, bits=8, threshold_ratio=1), gated_lif(6, bits=8, threshold_ratio=1)
+        )
+        generator = np.random.default_rng(0)
+        first, second = (layer.cell for layer in model.layers[1:3])
+        candidates = 20 * np.abs(generator.normal(0, 0.3, (INPUTS, 700)))
+        first.kernel.assign(np.concatenate([0 * candidates, candidates], axis=1))
+        second.kernel.assign(1e-3 * generator.uniform(-0.1, 1, second.kernel.shape))
+        x = data()[0]
+        aware = lava_export.quantization_aware(model, x)
+        network = lava_export.export(aware, x)
+        messages = network.run(x, record="spikes")[1]["spikes"][0]
+        assert np.abs(network.layers[2].product()(messages)).max() > 1 << 24
+        assert network.simulate(x).saturations[1] > 0
+        assert [layer.mismatches for layer in network.quantization.layers] == [0, 0]
 
     def test_noise_and_dropout_are_left_out(self):
         model = model_of(rlif(8, noise_stddev=0.5, dropout=0.5))
@@ -230,10 +254,44 @@ def gradients(model, x, y):
     return tape.gradient(loss, [w.value for w in model.trainable_weights])
 
 
+class TestMixedPrecision:
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    def test_spiking_layers_stay_exact(self, policy):
+        before = keras.mixed_precision.dtype_policy()
+        keras.mixed_precision.set_dtype_policy(policy)
+        try:
+            model = model_of(
+                rlif(8), gated_lif(8, bits=8), keras.layers.Dropout(0.1), gated_lif(6, bits=4)
+            )
+            aware = lava_export.quantization_aware(model, data()[0])
+        finally:
+            keras.mixed_precision.set_dtype_policy(before)
+        assert [layer.compute_dtype for layer in aware.layers[::4]] == ["float32", policy[6:]]
+        assert_exports_exactly(aware, data(30, seed=1)[0])
+
+
 class TestErrors:
+    def test_no_calibration_data(self):
+        with pytest.raises(ValueError, match=r"pass calibration=x_train\[:256\]; the scale of ea"):
+            lava_export.quantization_aware(model_of(rlif(8)))
+
+    def test_a_model_that_is_in_integers(self):
+        aware = lava_export.quantization_aware(model_of(rlif(8)), data()[0])
+        with pytest.raises(ConversionError, match="is already in integers"):
+            lava_export.quantization_aware(aware, data()[0])
+
+    @pytest.mark.parametrize("layer", [rlif, gated_lif])
+    def test_groups_of_leaks_that_were_trained(self, layer):
+        x = data()[0]
+        aware = lava_export.quantization_aware(model_of(layer(8)), x)
+        with pytest.raises(ConversionError, match=r"8 different leaks.* leave out leak_groups=2"):
+            lava_export.export(aware, x, leak_groups=2)
+        assert "leave out leak_groups=2" in lava_export.check(aware, x, leak_groups=2).errors[0]
+        lava_export.export(aware, x, leak_groups=8)
+
     def test_other_dtypes(self):
         model = model_of(rlif(8, dtype="float64"))
-        with pytest.raises(ConversionError, match="integers need float32"):
+        with pytest.raises(ConversionError, match="weights in float64, but training in integers"):
             lava_export.quantization_aware(model, data()[0])
 
     def test_graded_inputs_of_other_layers(self):

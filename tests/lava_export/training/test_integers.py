@@ -11,7 +11,7 @@ from lava_export import arithmetic
 from lava_export.training import integers
 
 LIMIT = arithmetic.STATE_LIMIT
-QUICK = settings(max_examples=200, deadline=None)
+QUICK = settings(max_examples=100, deadline=None)
 
 
 def arrays(low, high):
@@ -44,7 +44,7 @@ def test_sigmoid_and_tanh(x):
     np.testing.assert_array_equal(integers.tanh(held), arithmetic.tanh(x))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(x=arrays(0, LIMIT - 1), divisor=st.integers(1, LIMIT - 1), times=st.integers(0, 255))
 def test_quotient(x, divisor, times):
     x = np.append(x, min(times * divisor, LIMIT - 1))

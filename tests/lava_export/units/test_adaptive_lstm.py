@@ -23,10 +23,12 @@ class Held:
         self.count = 0
 
     def __call__(self, total):
-        if abs(total) >= LIMIT:
-            self.count += 1
-            return LIMIT - 1 if total > 0 else 1 - LIMIT
-        return total
+        self.count += abs(total) >= LIMIT
+        return self.clip(total)
+
+    @staticmethod
+    def clip(total):
+        return min(max(total, 1 - LIMIT), LIMIT - 1)
 
 
 class Neuron:
@@ -38,9 +40,9 @@ class Neuron:
 
     def receive(self, a, held):
         r = self.registers
-        self.current = held(
-            toward_zero(self.current, r["keep_current"]) + a * 2 ** r["input_shift"]
-        )
+        arriving = held.clip(held.clip(a) * 2 ** r["input_shift"])
+        held.count += arriving != a * 2 ** r["input_shift"]
+        self.current = held(toward_zero(self.current, r["keep_current"]) + arriving)
         return held(self.current + self.bias)
 
     def fire(self, drive, held):

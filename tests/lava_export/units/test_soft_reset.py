@@ -142,7 +142,7 @@ def layer_of(kind, seed, bits, signed, exponents=(0, 0), recurrent=True, message
     recurrent=st.booleans(),
     steps=st.integers(1, 20),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_layer_steps_as_the_docstring_says(kind, seed, bits, signed, exponents, recurrent, steps):
     synapses, units = layer_of(kind, seed, bits, signed, exponents, recurrent)
     x = np.random.default_rng(seed).integers(0, 2, (2, steps, INPUTS), np.int8)

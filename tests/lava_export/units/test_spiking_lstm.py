@@ -44,7 +44,7 @@ def even(generator, *shape):
     exponents=st.tuples(st.integers(-8, 7), st.integers(-8, 7)),
     steps=st.integers(1, 20),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_layer_steps_as_the_docstring_says(seed, exponents, steps):
     generator = np.random.default_rng(seed)
     weights, recurrent = even(generator, 4 * UNITS, INPUTS), even(generator, 4 * UNITS, UNITS)

@@ -21,6 +21,6 @@ class PyCurrentLIFUnits(PySoftReset):
 
     def step(self, current):
         """Current, membrane, output."""
-        entering = arithmetic.shifted(current, self.shift) + self.bias
+        entering = arithmetic.arriving(current, self.shift) + self.bias
         self.i[:] = arithmetic.saturate(arithmetic.decay(self.i, self.keep_i) + entering)
         return self.membrane_and_output()

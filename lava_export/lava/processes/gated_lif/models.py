@@ -22,7 +22,7 @@ class PyGatedLIFUnits(PySoftReset):
     def step(self, current):
         """Forget gate, candidate, current, membrane, output."""
         units = self.i.shape[-1]
-        ports = arithmetic.saturate(arithmetic.shifted(current, self.shift) + self.bias)
+        ports = arithmetic.saturate(arithmetic.arriving(current, self.shift) + self.bias)
         sigmoid = arithmetic.fine_sigmoid if self.fine[0] else arithmetic.sigmoid
         forget = sigmoid(ports[..., :units])
         candidate = ports[..., units:]

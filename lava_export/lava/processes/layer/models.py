@@ -11,7 +11,7 @@ from lava_export.lava.processes.layer.process import Layer
 @implements(proc=Layer, protocol=LoihiProtocol)
 @tag("fixed_pt")
 class SubLayer(AbstractSubProcessModel):
-    """Layer as Dense, units, and Dense."""
+    """Layer as Dense or Conv, units, and Dense."""
 
     def __init__(self, process):
         parameters = process.proc_params
@@ -25,9 +25,9 @@ class SubLayer(AbstractSubProcessModel):
             traces={},
             name=f"units of {name}",
         )
-        self.feedforward = stock.stock_dense(synapses, f"dense of {name}")
-        process.in_ports.s_in.connect(self.feedforward.s_in)
-        self.feedforward.a_out.connect(self.units.a_in)
+        self.feedforward = stock.stock_synapses(synapses, f"of {name}")
+        stock.connect(process.in_ports.s_in, self.feedforward.s_in)
+        stock.connect(self.feedforward.a_out, self.units.a_in)
         if units.recurrent is not None:
             self.feedback = stock.stock_dense(units.recurrent, f"recurrent dense of {name}")
             self.units.feedback().connect(self.feedback.s_in)

@@ -8,12 +8,12 @@ from lava.magma.core.process.variable import Var
 class Layer(AbstractProcess):
     """One layer of an exported network, to be built into a network of your own.
 
-    It is made of Lava's Dense before the units and, if they are recurrent, of another one from
+    It is made of Lava's Dense or Conv before the units and, if they are recurrent, of a Dense from
     their outputs back to them. Outputs leave one step after the spikes that cause them came in.
     Each state of the units is a variable of the process, such as `u` and `v` of `LIF`.
 
     Args:
-        synapses: `lava_export.Dense`.
+        synapses: `lava_export.Dense` or `lava_export.Conv`.
         units: Units of `lava_export.units`.
         period: Steps of a sample, after which the states start again from the initial ones; 0 if
             there is but one sample, without an end.

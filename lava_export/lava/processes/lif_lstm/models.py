@@ -38,7 +38,7 @@ class PyLIFLSTMUnits(PyUnits):
     def step(self, current):
         """Ports in the order i, f, g, o."""
         units = self.u.shape[-1]
-        z = arithmetic.saturate(arithmetic.shifted(current, self.shift) + self.bias)
+        z = arithmetic.saturate(arithmetic.arriving(current, self.shift) + self.bias)
         write, forget = (
             arithmetic.fine_sigmoid(z[..., :units]),
             arithmetic.fine_sigmoid(z[..., units : 2 * units]),

@@ -6,6 +6,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from lava_export import arithmetic
 from lava_export.lava.processes.spiking_lstm.process import SpikingLSTMUnits
 from lava_export.lava.units import PyUnits
 
@@ -22,7 +23,7 @@ class PySpikingLSTMUnits(PyUnits):
     def step(self, current):
         """Gates in the order i, f, g, o."""
         units = self.c.shape[-1]
-        gates = (current > self.threshold).astype(np.int32)
+        gates = (arithmetic.saturate(current) > self.threshold).astype(np.int32)
         i, f, g, o = (gates[..., k * units : (k + 1) * units] for k in range(4))
         self.c[:] = (f & self.c) | (i & g)
         return o & self.c

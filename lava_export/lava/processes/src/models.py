@@ -37,7 +37,7 @@ class PySRCUnits(PyUnits):
     def step(self, current):
         """Integrator, input, hidden state, slow hidden state, pulse."""
         self.i[:] = arithmetic.saturate(
-            arithmetic.decay(self.i, self.keep_i) + arithmetic.shifted(current, self.shift)
+            arithmetic.decay(self.i, self.keep_i) + arithmetic.arriving(current, self.shift)
         )
         drive = np.left_shift(arithmetic.tanh(np.right_shift(self.i, self.current_shift)), 8)
         total = arithmetic.saturate(
