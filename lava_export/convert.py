@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import keras
@@ -21,7 +20,6 @@ from keras_spiking_rnn import (
     RLIFCell,
     SpikingLSTMCell,
     SRCCell,
-    metrics,
 )
 from keras_spiking_rnn.adaptive_lstm import AdaptiveAnalogLSTMCell, AdaptiveSpikingLSTM
 from keras_spiking_rnn.base import SpikingRNN
@@ -44,7 +42,7 @@ from lava_export.quantize import (
 from lava_export.quantize.base import noting, raise_first
 from lava_export.report import QuantizationReport
 from lava_export.training.gated_lif import QuantizedGatedLIFCell, QuantizedGatedLIFDescription
-from lava_export.training.layer import QuantizedCell, QuantizedRNN
+from lava_export.training.layer import QuantizedCell, QuantizedRNN, traced
 from lava_export.training.rlif import QuantizedRLIFCell, QuantizedRLIFDescription
 from lava_export.training.spiking_lstm import (
     QuantizedSpikingLSTMCell,
@@ -144,8 +142,7 @@ class Description:
     def _trace(self, cell, inputs):
         if pooling.takes_largest(cell):
             return {"spikes": keras.ops.convert_to_numpy(cell(inputs))}
-        with cell.prepare() if isinstance(cell, QuantizedCell) else nullcontext():
-            return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)
+        return traced(cell, inputs)
 
     @property
     def comparable(self):

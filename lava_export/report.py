@@ -25,6 +25,16 @@ HARDWARE = "Loihi 2-compatible arithmetic, verified on the CPU simulator"
 UNVERIFIED = "Loihi 2-compatible arithmetic, here not verified on the CPU simulator"
 
 
+def table_of(title, texts, numbers):
+    """A rich table with the headings of its columns, those of texts first."""
+    table = Table(title=title)
+    for heading in texts:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def render(*tables):
     """Rich tables and sentences as plain text."""
     console = Console(file=io.StringIO(), width=120, color_system=None, markup=False, emoji=False)
@@ -149,22 +159,21 @@ class QuantizationReport:
 
     def table(self):
         """A rich table with one row for each layer."""
-        table = Table(
-            title=f"Quantization, on {self.samples} calibration samples of {self.steps} steps"
+        table = table_of(
+            f"Quantization, on {self.samples} calibration samples of {self.steps} steps",
+            ("layer",),
+            (
+                "synapses",
+                "vth",
+                "2^exp",
+                "weights lost",
+                "clipped",
+                "wraps",
+                "saturations",
+                "spikes changed",
+                "with layers before",
+            ),
         )
-        table.add_column("layer")
-        for heading in (
-            "synapses",
-            "vth",
-            "2^exp",
-            "weights lost",
-            "clipped",
-            "wraps",
-            "saturations",
-            "spikes changed",
-            "with layers before",
-        ):
-            table.add_column(heading, justify="right")
         decoded = [layer.decoded_error for layer in self.layers]
         if any(error is not None for error in decoded):
             table.add_column("decoded error", justify="right")
@@ -401,16 +410,11 @@ class ParityReport:
     def tables(self):
         """Rich tables of the stages."""
         stage = self.float_stage
-        floats = Table(title=f"1. Keras float against integers, {stage.samples:,} samples")
-        for heading in (
-            "layer",
-            "Keras spikes",
-            "spikes changed",
-            "of all steps",
-            "wraps",
-            "saturations",
-        ):
-            floats.add_column(heading, justify="left" if heading == "layer" else "right")
+        floats = table_of(
+            f"1. Keras float against integers, {stage.samples:,} samples",
+            ("layer",),
+            ("Keras spikes", "spikes changed", "of all steps", "wraps", "saturations"),
+        )
         rows = zip(
             self.layers,
             stage.float_spikes,
@@ -431,23 +435,21 @@ class ParityReport:
             )
         tables = [floats]
         if any(stage.pulses):
-            counts = Table(title="Pulses of several steps, float against integers")
-            counts.add_column("layer")
-            for heading in ("Keras", "integers"):
-                counts.add_column(heading, justify="right")
+            counts = table_of(
+                "Pulses of several steps, float against integers", ("layer",), ("Keras", "integers")
+            )
             for name, pulses in zip(self.layers, stage.pulses, strict=True):
                 if pulses is not None:
                     counts.add_row(name, *(f"{count:,}" for count in pulses))
             tables.append(counts)
         if stage.decoded_error is not None:
-            decoded = Table(title="Decoded outputs, float against integers")
-            decoded.add_column("root mean square difference", justify="right")
+            decoded = table_of(
+                "Decoded outputs, float against integers", (), ("root mean square difference",)
+            )
             decoded.add_row(f"{stage.decoded_error:.2%}")
             tables.append(decoded)
         if stage.float_accuracy is not None:
-            accuracy = Table(title="Accuracy")
-            accuracy.add_column("Keras float", justify="right")
-            accuracy.add_column("integers", justify="right")
+            accuracy = table_of("Accuracy", (), ("Keras float", "integers"))
             scores = [stage.float_accuracy, stage.integer_accuracy]
             for lava in self.lava:
                 accuracy.add_column(f"Lava {lava.mode} ({lava.samples:,})", justify="right")
@@ -455,17 +457,18 @@ class ParityReport:
             accuracy.add_row(*(f"{score:.2%}" for score in scores))
             tables.append(accuracy)
         if self.lava:
-            lava = Table(title="2., 3. Integers against Lava's CPU simulator")
-            lava.add_column("mode")
-            for heading in (
-                "samples",
-                "spikes compared",
-                "differ",
-                "final states compared",
-                "differ",
-                "seconds",
-            ):
-                lava.add_column(heading, justify="right")
+            lava = table_of(
+                "2., 3. Integers against Lava's CPU simulator",
+                ("mode",),
+                (
+                    "samples",
+                    "spikes compared",
+                    "differ",
+                    "final states compared",
+                    "differ",
+                    "seconds",
+                ),
+            )
             for row in self.lava:
                 lava.add_row(
                     row.mode,

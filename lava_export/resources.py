@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from rich.table import Table
 
-from lava_export.report import render
+from lava_export.report import render, table_of
 
 LABEL = "ESTIMATE from published constants, not a measurement."
 
@@ -234,12 +233,17 @@ class Resources:
         return [*tables, self._activity()] if self.samples else tables
 
     def _needs(self):
-        table = Table(title=f"Memory and cores. {LABEL}")
-        table.add_column("layer")
-        table.add_column("kind")
-        names = [f"{chip.name} cores" for chip in CHIPS]
-        for heading in ("inputs", "units", "synapses", "weights, bytes", *names):
-            table.add_column(heading, justify="right")
+        table = table_of(
+            f"Memory and cores. {LABEL}",
+            ("layer", "kind"),
+            (
+                "inputs",
+                "units",
+                "synapses",
+                "weights, bytes",
+                *(f"{chip.name} cores" for chip in CHIPS),
+            ),
+        )
         for layer in self.layers:
             table.add_row(
                 layer.name,
@@ -250,10 +254,11 @@ class Resources:
         return table
 
     def _use(self):
-        table = Table(title="Use of the weights' 8 bits")
-        table.add_column("layer")
-        for heading in ("weights", "zero", "from", "to", "steps of", "bits of range", "entropy"):
-            table.add_column(heading, justify="right")
+        table = table_of(
+            "Use of the weights' 8 bits",
+            ("layer",),
+            ("weights", "zero", "from", "to", "steps of", "bits of range", "entropy"),
+        )
         for use in self.weights:
             table.add_row(
                 use.name,
@@ -268,17 +273,18 @@ class Resources:
         return table
 
     def _activity(self):
-        table = Table(title=f"Spikes and synaptic operations, means of {self.samples:,} samples")
-        table.add_column("layer")
-        for heading in (
-            "spikes a sample",
-            "a step",
-            "a unit and step",
-            "synaptic operations a sample",
-            "a step",
-            "energy a sample (estimate)",
-        ):
-            table.add_column(heading, justify="right")
+        table = table_of(
+            f"Spikes and synaptic operations, means of {self.samples:,} samples",
+            ("layer",),
+            (
+                "spikes a sample",
+                "a step",
+                "a unit and step",
+                "synaptic operations a sample",
+                "a step",
+                "energy a sample (estimate)",
+            ),
+        )
         for layer in self.layers:
             table.add_row(
                 layer.name,

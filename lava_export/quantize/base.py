@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lava_export import arithmetic
+from lava_export import arithmetic, reference
 from lava_export.overflow import worst_case
 from lava_export.report import LayerQuantization
 from lava_export.synapses import PATCHES, Conv, Dense
@@ -529,6 +529,23 @@ def record(description, layer, parts, simulation, outputs, **more):
         safe_steps=reach.safe_steps,
         **{"decoded_error": _graded_error(description, simulation.spikes, outputs), **more},
     )
+
+
+def recorded(description, synapses, units, parts, inputs, outputs, **more):
+    """What `quantize` returns of integers that are chosen.
+
+    Args:
+        description: The layer.
+        synapses: Its synapses.
+        units: Its units.
+        parts: As `record` takes them.
+        inputs: The calibration data, (batch, T, in).
+        outputs: The float layer's.
+        **more: Fields of the record that only some layers have.
+    """
+    simulation = reference.simulate_layer(synapses, units, inputs)
+    kept = record(description, (synapses, units), parts, simulation, outputs, **more)
+    return synapses, units, kept, outputs
 
 
 def _graded_error(description, outputs, expected):

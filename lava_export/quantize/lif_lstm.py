@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_export import arithmetic, reference
+from lava_export import arithmetic
 from lava_export.quantize import base
 from lava_export.quantize.base import STATE_MAX, ConversionError
 from lava_export.synapses import Dense
@@ -141,16 +141,8 @@ class LIFLSTMDescription(base.Description):
         )
         synapses, recurrent = self.synapses(parts, bare)
         units = LIFLSTM(**registers, shift=shift, recurrent=recurrent)
-        simulation = reference.simulate_layer(synapses, units, inputs)
-        record = base.record(
-            self,
-            (synapses, units),
-            parts,
-            simulation,
-            outputs,
-            leak_error=float(np.abs(registers["keep"] / UNITY - self.leak).max()),
-        )
-        return synapses, units, record, outputs
+        leak_error = float(np.abs(registers["keep"] / UNITY - self.leak).max())
+        return base.recorded(self, synapses, units, parts, inputs, outputs, leak_error=leak_error)
 
     def approximations(self, units, record):
         """The activations, and the rounding of states."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lava_export import reference
 from lava_export.quantize import base
 from lava_export.quantize.base import ConversionError, Windowed
 from lava_export.units import LIF
@@ -56,11 +55,9 @@ class MaxPoolingDescription(Windowed, base.Description):
         """The integers, which are exact."""
         synapses = self.dense(self.kernel.T)
         units = LIF(du=4095, dv=4095, vth=0)
-        simulation = reference.simulate_layer(synapses, units, inputs)
         fired = (self.weighted(inputs, self.kernel) > 0).astype(np.int8)
         parts = [(self.kernel, self.kernel.T, synapses.weights.reshape(self.filters, -1))]
-        record = base.record(self, (synapses, units), parts, simulation, fired)
-        return synapses, units, record, fired
+        return base.recorded(self, synapses, units, parts, inputs, fired)
 
     def approximations(self, units, record):
         """None: it is exact."""

@@ -201,17 +201,16 @@ class SoftResetDescription(base.Description):
         parts = base.parts(self.kernels, chosen, self.exponents)
         synapses, recurrent = self._synapses(parts)
         units = self._units(chosen, room, leak_groups, recurrent)
-        simulation = reference.simulate_layer(synapses, units, inputs)
-        record = base.record(
+        return base.recorded(
             self,
-            (synapses, units),
+            synapses,
+            units,
             parts,
-            simulation,
+            inputs,
             outputs,
             leak_error=self._leak_error(units),
             settings=self._settings(chosen, units),
         )
-        return synapses, units, record, outputs
 
     @property
     def kernels(self):

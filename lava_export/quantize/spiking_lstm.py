@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lava_export import arithmetic, reference
+from lava_export import arithmetic
 from lava_export.quantize import base
 from lava_export.synapses import Dense
 from lava_export.units import SpikingLSTM
@@ -110,10 +110,8 @@ class SpikingLSTMDescription(base.Description):
         parts = base.parts(self._kernels(), scale, exponents)
         synapses, recurrent = self.synapses(parts)
         units = SpikingLSTM(threshold.astype(int), recurrent)
-        simulation = reference.simulate_layer(synapses, units, inputs)
         settings = {"scale": scale.tolist(), "drift": shift.tolist()}
-        record = base.record(self, (synapses, units), parts, simulation, outputs, settings=settings)
-        return synapses, units, record, outputs
+        return base.recorded(self, synapses, units, parts, inputs, outputs, settings=settings)
 
     def approximations(self, units, record):
         """None: a threshold rounded down divides integers as the float one does."""

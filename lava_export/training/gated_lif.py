@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_rnn import GatedLIFCell
 from keras_spiking_rnn.lif import multi_bit_output
-from lava_export import arithmetic, reference
+from lava_export import arithmetic
 from lava_export.quantize import GatedLIFDescription, base
 from lava_export.synapses import Dense
 from lava_export.training import integers
@@ -214,15 +214,8 @@ class QuantizedGatedLIFDescription(GatedLIFDescription):
         ideal = base.parts(self.kernels, np.array(cell.scale), cell.exponents)
         weights = [synapses.weights] + ([] if recurrent is None else [recurrent.weights])
         outputs = self.in_integers(outputs_of(cell, inputs * cell.input_scale))
-        record = base.record(
-            self,
-            (synapses, units),
-            [
-                (kernel, wanted, held)
-                for (kernel, wanted, _), held in zip(ideal, weights, strict=True)
-            ],
-            reference.simulate_layer(synapses, units, inputs),
-            outputs,
-            settings={name: getattr(cell, name) for name in cell.settings},
-        )
-        return synapses, units, record, outputs
+        parts = [
+            (kernel, wanted, held) for (kernel, wanted, _), held in zip(ideal, weights, strict=True)
+        ]
+        settings = {name: getattr(cell, name) for name in cell.settings}
+        return base.recorded(self, synapses, units, parts, inputs, outputs, settings=settings)

@@ -1,6 +1,6 @@
 """What the cells of quantization-aware training share, and the layer around them."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
@@ -13,10 +13,15 @@ from lava_export.quantize import ConversionError
 LARGEST_WEIGHT = 254
 
 
+def traced(cell, inputs):
+    """What `metrics.trace` shows of a cell, in integers or not, for `inputs` (batch, T, in)."""
+    with cell.prepare() if isinstance(cell, QuantizedCell) else nullcontext():
+        return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)
+
+
 def outputs_of(cell, inputs):
     """What a cell makes of `inputs` (batch, T, in) in Keras."""
-    with cell.prepare():
-        return metrics.trace(keras.layers.RNN(cell, return_sequences=True), inputs)["spikes"]
+    return traced(cell, inputs)["spikes"]
 
 
 def check_leaks(name, keep, leak_groups):

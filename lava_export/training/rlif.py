@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_rnn import RLIFCell
-from lava_export import arithmetic, reference
+from lava_export import arithmetic
 from lava_export.quantize import RLIFDescription, base
 from lava_export.quantize.base import LSB
 from lava_export.synapses import Dense
@@ -147,18 +147,14 @@ class QuantizedRLIFDescription(RLIFDescription):
         )
         outputs = outputs_of(self.cell, inputs).astype(np.int8)
         ideal, _ = base.on_grid(self.kernel, self.cell.row, self.cell.exponent)
-        return (
+        return base.recorded(
+            self,
             synapses,
             units,
-            base.record(
-                self,
-                (synapses, units),
-                [(self.kernel, ideal, weights.T)],
-                reference.simulate_layer(synapses, units, inputs),
-                outputs,
-                scale=self.cell.scale,
-                settings={name: getattr(self.cell, name) for name in self.cell.settings},
-                leak_error=float(np.abs(keep / arithmetic.DECAY_UNITY - self.leak).max()),
-            ),
+            [(self.kernel, ideal, weights.T)],
+            inputs,
             outputs,
+            scale=self.cell.scale,
+            settings={name: getattr(self.cell, name) for name in self.cell.settings},
+            leak_error=float(np.abs(keep / arithmetic.DECAY_UNITY - self.leak).max()),
         )

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_spiking_rnn import SpikingLSTMCell
 from keras_spiking_rnn.spiking_lstm import memory_step, spike
-from lava_export import arithmetic, reference
+from lava_export import arithmetic
 from lava_export.quantize import SpikingLSTMDescription, base
 from lava_export.synapses import Dense
 from lava_export.training.integers import float64, nearest, saturate, straight_through
@@ -123,13 +123,5 @@ class QuantizedSpikingLSTMDescription(SpikingLSTMDescription):
             )
         ]
         outputs = outputs_of(self.cell, inputs).astype(np.int8)
-        simulation = reference.simulate_layer(synapses, units, inputs)
-        record = base.record(
-            self,
-            (synapses, units),
-            parts,
-            simulation,
-            outputs,
-            settings={name: list(getattr(self.cell, name)) for name in self.cell.settings},
-        )
-        return synapses, units, record, outputs
+        settings = {name: list(getattr(self.cell, name)) for name in self.cell.settings}
+        return base.recorded(self, synapses, units, parts, inputs, outputs, settings=settings)

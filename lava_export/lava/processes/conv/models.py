@@ -7,9 +7,9 @@ from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
 from lava_export.lava.processes.conv.process import BatchConv
+from lava_export.lava.weights import rounded
 
 
 @implements(proc=BatchConv, protocol=LoihiProtocol)
@@ -60,8 +60,5 @@ class PyBatchConv(PyLoihiProcessModel):
 
     def rounded_taps(self):
         """(kernel height, kernel width, channels, filters), in floats."""
-        sign_mode = determine_sign_mode(self.weights)
-        weights = clip_weights(self.weights, sign_mode, num_bits=8)
-        bits = self.proc_params["synapses"].num_weight_bits
-        weights = truncate_weights(weights, sign_mode, bits)
+        weights = rounded(self.weights, self.proc_params["synapses"].num_weight_bits)
         return np.ascontiguousarray(weights.transpose(1, 2, 3, 0), "float32")

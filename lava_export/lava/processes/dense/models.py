@@ -7,9 +7,9 @@ from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
-from lava.utils.weightutils import clip_weights, determine_sign_mode, truncate_weights
 
 from lava_export.lava.processes.dense.process import BatchDense
+from lava_export.lava.weights import rounded
 
 
 @implements(proc=BatchDense, protocol=LoihiProtocol)
@@ -39,9 +39,7 @@ class PyBatchDense(PyLoihiProcessModel):
 
     def scaled_matrix(self):
         """(in, units), in a float type in which no partial sum of the product is rounded."""
-        sign_mode = determine_sign_mode(self.weights)
-        weights = clip_weights(self.weights, sign_mode, num_bits=8)
-        weights = truncate_weights(weights, sign_mode, self.proc_params["num_weight_bits"])
+        weights = rounded(self.weights, self.proc_params["num_weight_bits"])
         largest = np.abs(weights).sum(axis=1, dtype=np.int64).max()
         largest <<= self.proc_params["message_bits"]
         dtype = np.float32 if largest < 1 << 24 else np.float64
