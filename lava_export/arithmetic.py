@@ -64,14 +64,20 @@ RANGES = {
 
 
 def decay(x, keep):
-    """`x * keep / 4096`, rounded toward zero; `keep` is 4096 minus the decay."""
-    product = x.astype(np.int64) * keep
-    # >> rounds down; adding 4095 to what is negative makes it round toward zero.
-    return (product + ((product >> 63) & (DECAY_UNITY - 1))) >> DECAY_SHIFT
+    """`x * keep / 4096`, rounded toward zero, int32; `keep` is 4096 minus the decay."""
+    # A float64 holds 32 by 13 bits, divided by a power of two, exactly; the cast cuts off the rest.
+    return (x.astype(np.float64) * (keep / DECAY_UNITY)).astype(np.int32)
+
+
+def within(x, limit):
+    """Whether all of `x` is smaller than `limit` in size."""
+    return -limit < x.min() and x.max() < limit
 
 
 def wrap(u):
     """A current beyond 24 bits comes back from the other side, once."""
+    if within(u, STATE_LIMIT):
+        return u
     wrapped = np.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
     return np.where(wrapped <= -STATE_LIMIT, u + 2 * STATE_LIMIT, wrapped)
 
@@ -79,6 +85,14 @@ def wrap(u):
 def saturate(v):
     """A membrane beyond 24 bits stays at the limit."""
     return np.clip(v, -STATE_LIMIT + 1, STATE_LIMIT - 1)
+
+
+def saturated(v):
+    """`saturate`, and how many values it changed."""
+    if within(v, STATE_LIMIT):
+        return v, 0
+    held = saturate(v)
+    return held, np.count_nonzero(held != v)
 
 
 def bias(mantissa, exponent):
@@ -101,6 +115,25 @@ def weights_on_grid(weights, num_weight_bits=8):
     return sign * ((magnitude >> dropped) << dropped)
 
 
+def largest_sum(weights, message_bits=0):
+    """The largest size that a sum of weighted messages, or any part of it, can have.
+
+    `weights` are (units, in); messages are 0 or 1, or have up to `message_bits` bits and a sign.
+    """
+    rows = np.abs(weights).sum(axis=1, dtype=np.int64)
+    return int(rows.max(initial=0)) * max((1 << message_bits) - 1, 1)
+
+
+def exact_type(largest):
+    """The quickest type in which sums of integers of size up to `largest` are exact.
+
+    A product of floats runs on BLAS, and is exact while no partial sum leaves the mantissa.
+    """
+    if largest <= 1 << 24:
+        return np.float32
+    return np.float64 if largest <= 1 << 53 else np.int64
+
+
 def product(weights, exponent, message_bits=0, register=np.int32):
     """The function `messages @ weights.T * 2**exponent`, floor where the exponent is negative.
 
@@ -108,15 +141,18 @@ def product(weights, exponent, message_bits=0, register=np.int32):
     (..., units); messages are 0 or 1, or have up to `message_bits` bits and a sign. Sums beyond
     the `register`, the 32 bits in which Lava's Dense adds up, wrap.
     """
-    # A float product runs on BLAS and is exact while no partial sum leaves the mantissa.
-    largest_sum = int(np.abs(weights).sum(axis=1, dtype=np.int64).max(initial=0)) << message_bits
-    dtype = np.float32 if largest_sum < 1 << 24 else np.float64
-    matrix = weights.T.astype(dtype)
+    largest = largest_sum(weights, message_bits)
+    matrix = weights.T.astype(exact_type(largest))
+    # What a cast from float does with numbers beyond its type is not defined.
+    cast = register if largest < 1 << 31 else np.int64
 
     def weighted(messages):
-        rows = messages.reshape(-1, messages.shape[-1]).astype(dtype)
-        total = (rows @ matrix).astype(np.int64).astype(register)
-        total = total << exponent if exponent > 0 else total >> -exponent
+        rows = messages.astype(matrix.dtype, order="C").reshape(-1, messages.shape[-1])
+        total = (rows @ matrix).astype(cast).astype(register, copy=False)
+        if exponent > 0:
+            total <<= exponent
+        elif exponent < 0:
+            total >>= -exponent
         return total.reshape(*messages.shape[:-1], len(weights))
 
     return weighted

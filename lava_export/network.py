@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
 
@@ -174,10 +175,57 @@ class Network:
         parts="custom",
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
+        spikes, record = self._inputs(spikes), self._recorded(record)
+        if backend not in ("reference", "lava"):
+            raise ValueError(f"backend={backend!r}: the backends are 'reference' and 'lava'.")
+        _check_lava("stock" if backend == "reference" else mode, timeout, parts)
+        if backend == "lava":
+            with self.on_lava(record, mode, timeout, parts) as simulate:
+                return simulate(spikes, progress)
+        with bar("reference", len(spikes), progress) as advance:
+            return reference.simulate_in_chunks(self.pairs, spikes, record, advance)
+
+    @contextmanager
+    def on_lava(self, record=(), mode="batched", timeout=60.0, parts="custom"):
+        """Lava for many runs: in mode "batched" the network is compiled and started once.
+
+        Example:
+            >>> with network.on_lava() as simulate:
+            ...     fired = [simulate(spikes).spikes for spikes in groups]
+
+        Args:
+            record: As of `run`.
+            mode: As of `run`. In "stock" each run is compiled anew: Lava's own source holds all
+                samples from the start.
+            timeout: As of `run`.
+            parts: As of `run`.
+
+        Yields:
+            A function `simulate(spikes, progress=False)`, which gives a `Simulation` as `simulate`
+            does.
+
+        Raises:
+            ValueError: If an argument is unknown.
+        """
+        _check_lava(mode, timeout, parts)
+        from lava_export.lava import Simulator
+
+        with Simulator(self.pairs, self._recorded(record), mode, timeout, parts) as simulator:
+
+            def simulate(spikes, progress=False):
+                spikes = self._inputs(spikes)
+                with bar(f"lava {mode}", len(spikes), progress) as advance:
+                    return simulator.run(spikes, advance)
+
+            yield simulate
+
+    def _inputs(self, spikes):
         first = self.layers[0]
         if isinstance(first, Conv) and np.shape(spikes)[2:] == first.input_shape:
             spikes = np.reshape(spikes, (*np.shape(spikes)[:2], first.inputs))
-        spikes = check_spikes(spikes, self.inputs, message_bits=first.message_bits)
+        return check_spikes(spikes, self.inputs, message_bits=first.message_bits)
+
+    def _recorded(self, record):
         names = (record,) if isinstance(record, str) or not np.iterable(record) else record
         record = tuple(dict.fromkeys(names))
         for name in record:
@@ -186,22 +234,7 @@ class Network:
                     f"record={name!r}: what can be recorded is "
                     f"{', '.join(reference.recordable(self.pairs))}."
                 )
-        if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout > 0:
-            raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0.")
-        if backend not in ("reference", "lava"):
-            raise ValueError(f"backend={backend!r}: the backends are 'reference' and 'lava'.")
-        if backend == "lava" and mode not in ("stock", "batched"):
-            raise ValueError(f"mode={mode!r}: the modes of Lava are 'stock' and 'batched'.")
-        if parts not in ("custom", "stock"):
-            raise ValueError(f"parts={parts!r}: the parts are 'custom' and 'stock'.")
-        with bar(
-            f"{backend} {mode if backend == 'lava' else ''}".strip(), len(spikes), progress
-        ) as advance:
-            if backend == "reference":
-                return reference.simulate_in_chunks(self.pairs, spikes, record, advance)
-            from lava_export.lava import simulate
-
-            return simulate(self.pairs, spikes, record, mode, timeout, advance, parts)
+        return record
 
     def encode(self, x):
         """Spikes `(batch, T, inputs)` from data, through the encoder.
@@ -331,6 +364,15 @@ class Network:
         from lava_export import nir
 
         return nir.to_nir(self, path, dt, overwrite, allow_lossy)
+
+
+def _check_lava(mode, timeout, parts):
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not timeout > 0:
+        raise ValueError(f"timeout={timeout!r}: give a number of seconds above 0.")
+    if mode not in ("stock", "batched"):
+        raise ValueError(f"mode={mode!r}: the modes of Lava are 'stock' and 'batched'.")
+    if parts not in ("custom", "stock"):
+        raise ValueError(f"parts={parts!r}: the parts are 'custom' and 'stock'.")
 
 
 def labels_of(scores):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import ExitStack
 from importlib import metadata
 
 import keras
@@ -79,22 +80,26 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
     steps = network.encode(x[:1]).shape[1]
     stages = _Stages(description, network, (len(x), steps), y)
     size = max(1, CHUNK // (steps * sum(map(sum, network.sizes))))
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        floats = description.inputs(part)
-        chunk = network.encode(part) if description.message_bits else floats
-        labels = None if y is None else y[start : start + size]
-        reference = network.simulate(chunk, ("spikes",), progress=progress)
-        stages.activity += resources.count(network, chunk, reference.states["spikes"])
-        outputs = stages.compare_float(floats, chunk, reference, start, labels)
-        if description.comparable:
-            stages.compare_model(model, part, outputs)
-        for mode in modes:
-            count = len(chunk) if mode == "batched" else max(0, samples_stock - start)
-            if count:
-                stages.compare_lava(
-                    mode, chunk[:count], reference, labels, timeout=timeout, progress=progress
-                )
+    with ExitStack() as stack:
+        on_lava = {
+            mode: stack.enter_context(network.on_lava("spikes", mode, timeout)) for mode in modes
+        }
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            floats = description.inputs(part)
+            chunk = network.encode(part) if description.message_bits else floats
+            labels = None if y is None else y[start : start + size]
+            reference = network.simulate(chunk, ("spikes",), progress=progress)
+            stages.activity += resources.count(network, chunk, reference.states["spikes"])
+            outputs = stages.compare_float(floats, chunk, reference, start, labels)
+            if description.comparable:
+                stages.compare_model(model, part, outputs)
+            for mode in modes:
+                count = len(chunk) if mode == "batched" else max(0, samples_stock - start)
+                if count:
+                    stages.compare_lava(
+                        mode, on_lava[mode], chunk[:count], reference, labels, progress
+                    )
     # One spike that the rounding of another order of operations changes is no other model.
     if stages.float.unlike_model > 0.1 * stages.float.compared:
         raise ConversionError(
@@ -210,10 +215,10 @@ class _Stages:
         self.float.compared += len(x)
         self.float.unlike_model += int(differs.reshape(len(x), -1).any(axis=1).sum())
 
-    def compare_lava(self, mode, spikes, reference, labels, **options):
+    def compare_lava(self, mode, simulate, spikes, reference, labels, progress):
         count = len(spikes)
         begun = time.perf_counter()
-        run = self.network.simulate(spikes, ("spikes",), backend="lava", mode=mode, **options)
+        run = simulate(spikes, progress)
         seconds = time.perf_counter() - begun
         layers = zip(self.network.names, self.network.pairs, strict=True)
         ours = [name for name, (_, units) in layers if mode == "batched" or not units.stock]

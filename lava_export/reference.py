@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-CHUNK = 1 << 24  # values of one layer over time that a chunk of samples may have
+from lava_export import arithmetic
+
+# Samples run side by side in chunks of as many as keep a step of a layer in a processor's cache,
+STEP = 1 << 15  # values of a step, and the arrays over time in memory,
+CHUNK = 1 << 24  # values of all steps.
 
 
 @dataclass
@@ -42,36 +46,42 @@ def recordable(pairs):
 
 def simulate(pairs, spikes, record=()):
     """Run `pairs` of (synapses, units) on the inputs `spikes` of shape (batch, T, in)."""
+    return _simulate([Layer(units, synapses) for synapses, units in pairs], spikes, record)
+
+
+def _simulate(layers, spikes, record):
     result = Simulation(spikes, [], {name: [] for name in record}, [], [])
-    for synapses, units in pairs:
-        layer = simulate_layer(synapses, units, result.spikes, record)
-        result.spikes = layer.spikes
+    for layer in layers:
+        simulated = layer.run(result.spikes, record)
+        result.spikes = simulated.spikes
         for name in ("final", "wraps", "saturations"):
-            getattr(result, name).extend(getattr(layer, name))
+            getattr(result, name).extend(getattr(simulated, name))
         for name in record:
-            result.states[name].extend(layer.states[name])
+            result.states[name].extend(simulated.states[name])
     return result
 
 
 def simulate_in_chunks(pairs, spikes, record=(), advance=lambda samples: None):
-    """`simulate` a few samples at a time, so that memory stays bounded as the batch grows."""
+    """`simulate` a few samples at a time: it is quicker, and memory stays bounded."""
+    layers = [Layer(units, synapses) for synapses, units in pairs]
     widest = max(max(synapses.inputs, synapses.units) for synapses, _ in pairs)
-    size = max(1, CHUNK // (spikes.shape[1] * widest))
+    size = max(1, min(STEP // widest, CHUNK // (spikes.shape[1] * widest)))
     parts = []
     for start in range(0, len(spikes), size):
         chunk = spikes[start : start + size]
-        parts.append(simulate(pairs, chunk, record))
+        parts.append(_simulate(layers, chunk, record))
         advance(len(chunk))
     return join(parts)
 
 
 def join(parts):
     """One `Simulation` of all samples from those of consecutive groups of samples."""
-    if len(parts) == 1:
-        return parts[0]
 
     def stack(arrays):
-        return None if arrays[0] is None else np.concatenate(arrays)
+        if arrays[0] is None:
+            return None
+        shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+        return np.concatenate(arrays, out=np.empty(shape, arrays[0].dtype))
 
     def total(lists):
         return None if None in lists else [sum(layer) for layer in zip(*lists, strict=True)]
@@ -93,12 +103,12 @@ def join(parts):
 
 def simulate_layer(synapses, units, spikes, record=()):
     """One pair of synapses and units on the inputs `spikes` of shape (batch, T, in)."""
-    current = synapses.product()(spikes)
-    simulation = simulate_units(units, current, record)
-    if _may_wrap(synapses):
-        exact = synapses.product(np.int64)(spikes)
-        simulation.wraps[0] += int(np.count_nonzero(exact != current))
-    return simulation
+    return Layer(units, synapses).run(spikes, record)
+
+
+def simulate_units(units, current, record=()):
+    """The units on their weighted input (batch, T, ports * units)."""
+    return Layer(units).step_through(current.swapaxes(0, 1), record)
 
 
 def weighted_inputs(synapses, units, inputs, states):
@@ -117,48 +127,95 @@ def weighted_inputs(synapses, units, inputs, states):
     return current
 
 
-def _may_wrap(synapses):
-    """Whether some messages lead beyond the 32 bits in which Lava's `Dense` adds up."""
-    largest = max(int(np.abs(bound).max()) + 1 for bound in synapses.reach())
-    return largest << max(-synapses.exponent, 0) >= 1 << 31
+class Layer:
+    """Synapses and units, ready to run: what does not depend on the inputs is computed once.
+
+    Arrays over time are (batch, T, ...) to those outside. In memory the steps come first, so that
+    a step is contiguous.
+
+    Args:
+        units: The units.
+        synapses: The synapses before them; None for units that get their weighted inputs.
+    """
+
+    def __init__(self, units, synapses=None):
+        self.units = units
+        self.recurrent = None if units.recurrent is None else _Product(units.recurrent)
+        self.synapses = None if synapses is None else _Product(synapses)
+        self.step = units.dynamics()
+
+    def run(self, spikes, record=()):
+        """A `Simulation` of this layer alone, on the inputs `spikes` (batch, T, in)."""
+        messages = spikes.swapaxes(0, 1)
+        current = self.synapses.weighted(messages)
+        simulation = self.step_through(current, record)
+        simulation.wraps[0] += self.synapses.wraps(messages, current)
+        return simulation
+
+    def step_through(self, current, record=()):
+        """The same on weighted inputs, which come steps first: (T, batch, ports * units)."""
+        current = np.ascontiguousarray(current)
+        steps, batch, width = current.shape
+        shape = (batch, width // self.units.ports)
+        state = {
+            name: np.full(shape, value, np.int32) for name, value in self.units.initial().items()
+        }
+        outputs = np.empty((steps, *shape), self.units.output_dtype)
+        traces = {name: np.empty(outputs.shape, np.int32) for name in state if name in record}
+        wraps = saturations = 0
+        for t, total in enumerate(current):
+            if self.recurrent is not None and t > 0:
+                messages = self.units.feedback(state, outputs[t - 1])
+                total, wrapped = self.recurrent.added_to(total, messages)
+                wraps += wrapped
+            outputs[t], wrapped, saturated = self.step(state, total)
+            wraps += wrapped
+            saturations += saturated
+            for name, trace in traces.items():
+                trace[t] = state[name]
+        traces = {
+            name: trace.swapaxes(0, 1) for name, trace in (traces | {"spikes": outputs}).items()
+        }
+        return Simulation(
+            traces["spikes"],
+            [state],
+            {name: [traces.get(name)] for name in record},
+            [int(wraps)],
+            [int(saturations)],
+        )
 
 
-def simulate_units(units, current, record=()):
-    """The units on their weighted input (batch, T, ports * units)."""
-    batch, steps, width = current.shape
-    shape = (batch, width // units.ports)
-    state = {
-        name: np.broadcast_to(np.asarray(value, np.int32), shape)
-        for name, value in units.initial().items()
-    }
-    outputs = np.empty((batch, steps, shape[1]), units.output_dtype)
-    traces = {
-        name: np.empty(outputs.shape, np.int32) if name in state else None
-        for name in record
-        if name != "spikes"
-    }
-    feedback, exact_feedback = None, None
-    if units.recurrent is not None:
-        feedback = units.recurrent.product()
-        exact_feedback = units.recurrent.product(np.int64)
-        exact_feedback = exact_feedback if _may_wrap(units.recurrent) else feedback
-    step = units.dynamics()
-    wraps = saturations = 0
-    for t in range(steps):
-        total = current[:, t]
-        if feedback is not None and t > 0:
-            messages = units.feedback(state, outputs[:, t - 1])
-            total = total + feedback(messages)
-            exact = current[:, t] + exact_feedback(messages).astype(np.int64)
-            wraps += int(np.count_nonzero(exact != total))
-        outputs[:, t], wrapped, saturated = step(state, total)
-        wraps += int(wrapped)
-        saturations += int(saturated)
-        for name, trace in traces.items():
-            if trace is not None:
-                trace[:, t] = state[name]
-    if "spikes" in record:
-        traces["spikes"] = outputs
-    return Simulation(
-        outputs, [state], {name: [traces[name]] for name in record}, [wraps], [saturations]
-    )
+class _Product:
+    """What synapses make of messages, in the 32 bits in which Lava's `Dense` adds up."""
+
+    def __init__(self, synapses):
+        self.weighted_rows = synapses.product()
+        largest = max(int(np.abs(bound).max()) + 1 for bound in synapses.reach())
+        self.largest = largest << max(-synapses.exponent, 0)
+        # Only where some messages lead beyond 32 bits are sums needed that do not wrap.
+        self.exact = synapses.product(np.int64) if self.largest >= 1 << 31 else None
+
+    def weighted(self, messages):
+        """Weighted inputs of messages (T, batch, in); silent steps cost nothing."""
+        sounding = [bool(step.any()) for step in messages]
+        if all(sounding):
+            return self.weighted_rows(messages)
+        some = self.weighted_rows(messages[sounding])
+        total = np.zeros((len(messages), *some.shape[1:]), np.int32)
+        total[sounding] = some
+        return total
+
+    def wraps(self, messages, weighted):
+        """How many of the `weighted` inputs have wrapped."""
+        return 0 if self.exact is None else np.count_nonzero(self.exact(messages) != weighted)
+
+    def added_to(self, current, messages):
+        """`current` with the weighted inputs of messages (batch, in), and how many sums wrapped."""
+        if not messages.any():
+            return current, 0
+        brought = self.weighted_rows(messages)
+        total = current + brought
+        if self.exact is None and arithmetic.within(current, (1 << 31) - self.largest):
+            return total, 0
+        exact = brought if self.exact is None else self.exact(messages)
+        return total, np.count_nonzero(current + exact.astype(np.int64) != total)

@@ -5,6 +5,6 @@ from lava_export.lava.install import require_lava
 require_lava()  # before anything below imports Lava
 
 from lava_export.lava.session import LavaError  # noqa: E402
-from lava_export.lava.simulation import simulate  # noqa: E402
+from lava_export.lava.simulation import Simulator, simulate  # noqa: E402
 
-__all__ = ["LavaError", "simulate"]
+__all__ = ["LavaError", "Simulator", "simulate"]

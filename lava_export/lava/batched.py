@@ -32,12 +32,11 @@ PROCESSES = {
 }
 
 BATCH_BYTES = 1 << 27  # of all that grows with the number of samples at once
-MAX_BATCH = 256
-MAX_ROUNDS = 1 << 20  # Lava counts the steps of a run in 32 bits
+MAX_BATCH = 1024
 
 
-def runtimes(samples, steps, pairs, record):
-    """How many samples a runtime takes at once, and in how many rounds."""
+def batch_size(samples, steps, pairs, record):
+    """How many samples go through a runtime at once: some rounds of as many each."""
     per_step = 4 * pairs[0][0].inputs
     per_sample = BatchedNetwork.channel_size * per_step
     for index, (synapses, units) in enumerate(pairs):
@@ -50,15 +49,16 @@ def runtimes(samples, steps, pairs, record):
         per_sample += 100 * synapses.units
     largest = min(MAX_BATCH, max(1, BATCH_BYTES // (per_sample + steps * per_step)))
     rounds = -(-samples // largest)
-    return -(-samples // rounds), min(rounds, MAX_ROUNDS)
+    return -(-samples // rounds)
 
 
 class BatchedNetwork:
-    """The processes of one runtime.
+    """The processes of one runtime, for many groups of samples, one after the other.
 
     Args:
         pairs: (synapses, units) layers.
-        spikes: (samples, T, in), all samples of this runtime.
+        shape: (T, in) of a sample.
+        dtype: Type of the inputs.
         record: Names of what is kept over time.
         batch: Samples at once.
     """
@@ -66,32 +66,37 @@ class BatchedNetwork:
     channel_size = 4
     observes = False
 
-    def __init__(self, pairs, spikes, record, batch):
-        _, steps, inputs = spikes.shape
-        self.spikes = spikes
+    def __init__(self, pairs, shape, dtype, record, batch):
+        self.steps, inputs = shape
         self.batch = batch
-        self.input = shared_array((steps, batch, inputs), spikes.dtype)
+        self.spikes = None
+        # Lava steps before the group of samples that is running.
+        self.origin = shared_array((1,), np.int64)
+        self.input = shared_array((self.steps, batch, inputs), dtype)
         self.entry = source = SharedSource(data=self.input, name="source")
         self.layers = []
         previous = source.s_out
         for index, (synapses, units) in enumerate(pairs):
             with_sink = "spikes" in record or index == len(pairs) - 1
-            layer = BatchedLayer(index, synapses, units, previous, batch, steps, record, with_sink)
+            layer = BatchedLayer(index, synapses, units, previous, self, record, with_sink)
             self.layers.append(layer)
             previous = layer.units.s_out
 
     def load(self, round_):
         """Give the source the samples of a round; those that lack at the end are silent."""
         samples = self.spikes[round_ * self.batch : (round_ + 1) * self.batch]
-        self.input[:, : len(samples)] = samples.transpose(1, 0, 2)
+        places = (self.origin + np.arange(self.steps)) % self.steps
+        self.input[places, : len(samples)] = samples.transpose(1, 0, 2)
         self.input[:, len(samples) :] = 0
 
 
 class BatchedLayer:
     """Synapses, units, recurrent synapses if there are any, and a sink if outputs are wanted."""
 
-    def __init__(self, index, synapses, units, previous, batch, steps, record, with_sink):
+    def __init__(self, index, synapses, units, previous, network, record, with_sink):
         self.delay = index + 1
+        self.origin = network.origin
+        batch, steps = network.batch, network.steps
         shape = (batch, synapses.units // units.ports)
         self.traces = {
             name: shared_array((steps if name in record else 1, *shape), np.int32)
@@ -104,6 +109,7 @@ class BatchedLayer:
             period=steps,
             delay=self.delay,
             traces=self.traces,
+            origin=self.origin,
             name=f"{type(units).__name__} {index}",
         )
         feedforward = batch_synapses(synapses, batch, str(index))
@@ -125,7 +131,7 @@ class BatchedLayer:
     def finish(self):
         """What the layer gave for the round that has just ended, by name; (batch, ...) each."""
         # The last step of the round is the one before the first of the next.
-        last = self.delay - 1
+        last = int(self.origin[0]) + self.delay - 1
         return {
             "final": {name: trace[last % len(trace)] for name, trace in self.traces.items()},
             "states": {
@@ -135,8 +141,8 @@ class BatchedLayer:
         }
 
     def _unroll(self, ring):
-        """(batch, T, units), where step 0 was written at the Lava step `delay + 1`."""
-        return np.roll(ring, -self.delay, axis=0).transpose(1, 0, 2)
+        """(batch, T, units), where step 0 was written `delay` Lava steps after the origin."""
+        return np.roll(ring, -self.delay - int(self.origin[0]), axis=0).transpose(1, 0, 2)
 
 
 def batch_synapses(synapses, batch, name):

@@ -8,11 +8,6 @@ from lava_export.reference import Simulation
 from lava_export.synapses import Dense
 from lava_export.units import LIF, SpikingLSTM
 
-MODES = {
-    "stock": (stock.runtimes, stock.StockNetwork),
-    "batched": (batched.runtimes, batched.BatchedNetwork),
-}
-
 
 def simulate(
     pairs,
@@ -23,49 +18,110 @@ def simulate(
     advance=lambda samples: None,
     parts="custom",
 ):
-    """Run `pairs` of (synapses, units) on Lava; the same integers as `reference.simulate`.
+    """Run `pairs` on the inputs `spikes` of shape (batch, T, in), once; see `Simulator`."""
+    with Simulator(pairs, record, mode, timeout, parts) as simulator:
+        return simulator.run(spikes, advance)
+
+
+class Simulator:
+    """Lava for `pairs` of (synapses, units): the same integers as `reference.simulate`.
+
+    In mode "batched" Lava compiles and starts the network at the first run, once for all runs of
+    the same number of steps. In mode "stock" Lava's own source holds all samples from the start:
+    each run is compiled anew.
+
+    Example:
+        >>> with Simulator(network.pairs, mode="batched") as simulator:
+        ...     results = [simulator.run(spikes) for spikes in groups]
 
     Args:
         pairs: List of (`lava_export.Dense` or `Conv`, units of `lava_export.units`).
-        spikes: Inputs of shape (batch, T, in).
         record: "spikes", and names of states, to keep of every layer over time. In stock mode,
             u and v of LIF cost some 20 microseconds a number: Lava reads them one by one.
         mode: "stock", Lava's own processes, one sample after the other, and ours only for units
             that Lava lacks; or "batched", our processes, many samples at once.
-        timeout: Seconds without progress after which the run is killed.
-        advance: Called with the number of samples that have just been completed.
+        timeout: Seconds without progress after which a run is killed.
         parts: With mode "stock", what units that Lava lacks are made of: "custom", our processes,
             or "stock", Lava's own, which a network of spiking LSTMs only can be made of.
 
-    Returns:
-        A `lava_export.reference.Simulation`; its wraps and saturations are None.
-
     Raises:
         ValueError: If the network cannot be made of stock parts.
-        LavaError: If a Lava process raises, dies or makes no progress.
     """
-    kinds = {type(kind) for _, kind in pairs}
-    if parts == "stock" and kinds != {LIF}:
-        if mode != "stock" or kinds != {SpikingLSTM}:
-            raise ValueError(
-                "parts='stock' runs networks of LIF only, or of SpikingLSTM only, in mode 'stock'; "
-                f"this one has {', '.join(sorted(kind.__name__ for kind in kinds))}, in mode "
-                f"{mode!r}."
-            )
-        if not all(isinstance(synapses, Dense) for synapses, _ in pairs):
-            raise ValueError("parts='stock' runs SpikingLSTM behind Dense only: use 'custom'.")
-        return stock_lstm.simulate(pairs, spikes, record, timeout, advance)
-    runtimes, network = MODES[mode]
-    samples, steps, _ = spikes.shape
-    batch, rounds = runtimes(samples, steps, pairs, record)
-    result = _empty(pairs, samples, steps, record)
-    for start in range(0, samples, batch * rounds):
-        part = slice(start, start + batch * rounds)
-        with LavaSession(timeout) as session:
-            processes = network(pairs, spikes[part], record, batch)
-            session.start(processes.entry, processes.channel_size)
-            _stream(session, processes, _part(result, part), batch, advance)
-    return result
+
+    def __init__(self, pairs, record=(), mode="stock", timeout=60.0, parts="custom"):
+        kinds = {type(kind) for _, kind in pairs}
+        self._of_stock_parts = parts == "stock" and kinds != {LIF}
+        if self._of_stock_parts:
+            if mode != "stock" or kinds != {SpikingLSTM}:
+                raise ValueError(
+                    "parts='stock' runs networks of LIF only, or of SpikingLSTM only, in mode "
+                    f"'stock'; this one has {', '.join(sorted(kind.__name__ for kind in kinds))}, "
+                    f"in mode {mode!r}."
+                )
+            if not all(isinstance(synapses, Dense) for synapses, _ in pairs):
+                raise ValueError("parts='stock' runs SpikingLSTM behind Dense only: use 'custom'.")
+        self._pairs, self._record, self._mode, self._timeout = pairs, record, mode, timeout
+        self._session = self._network = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._end(*exception)
+
+    def run(self, spikes, advance=lambda samples: None):
+        """Run the network on more samples; each starts afresh.
+
+        Args:
+            spikes: Inputs of shape (batch, T, in).
+            advance: Called with the number of samples that have just been completed.
+
+        Returns:
+            A `lava_export.reference.Simulation`; its wraps and saturations are None.
+
+        Raises:
+            LavaError: If a Lava process raises, dies or makes no progress.
+        """
+        if self._of_stock_parts:
+            return stock_lstm.simulate(self._pairs, spikes, self._record, self._timeout, advance)
+        result = _empty(self._pairs, *spikes.shape[:2], self._record)
+        run = self._run_stock if self._mode == "stock" else self._run_batched
+        run(spikes, result, advance)
+        return result
+
+    def _run_stock(self, spikes, result, advance):
+        size = stock.samples_of_runtime(*spikes.shape[1:])
+        for start in range(0, len(spikes), size):
+            part = slice(start, start + size)
+            with LavaSession(self._timeout) as session:
+                network = stock.StockNetwork(self._pairs, spikes[part], self._record)
+                session.start(network.entry, network.channel_size)
+                _stream(session, network, _part(result, part), advance)
+
+    def _run_batched(self, spikes, result, advance):
+        try:
+            if self._network is None or self._network.steps != spikes.shape[1]:
+                self._end()
+                self._start(spikes)
+            self._network.spikes = spikes
+            self._network.origin += _stream(self._session, self._network, result, advance)
+        except BaseException:
+            self._end()  # it is in the midst of a round
+            raise
+
+    def _start(self, spikes):
+        samples, *shape = spikes.shape
+        batch = batched.batch_size(samples, shape[0], self._pairs, self._record)
+        self._session = LavaSession(self._timeout).__enter__()
+        self._network = batched.BatchedNetwork(
+            self._pairs, shape, spikes.dtype, self._record, batch
+        )
+        self._session.start(self._network.entry, self._network.channel_size)
+
+    def _end(self, *exception):
+        if self._session is not None:
+            self._session.__exit__(*exception)
+            self._session = self._network = None
 
 
 def _empty(pairs, samples, steps, record):
@@ -101,8 +157,8 @@ def _part(result, samples):
     )
 
 
-def _stream(session, network, result, batch, advance):
-    """Stream rounds of samples through a runtime, back to back.
+def _stream(session, network, result, advance):
+    """Stream rounds of samples through a runtime, back to back; returns how many steps it ran.
 
     Each Dense holds its output back for one step, so that layer l, counted from 1, sees step t
     of round r at the Lava step `r * T + l + t + 1`. Between its last step of a round and its
@@ -110,6 +166,7 @@ def _stream(session, network, result, batch, advance):
     in the midst of a round. Before `l + 1` a layer computes, but nothing of it is used.
     """
     samples, steps, _ = result.spikes.shape
+    batch = network.batch
     rounds = -(-samples // batch)
     depth = len(network.layers)
     if network.observes:
@@ -135,6 +192,7 @@ def _stream(session, network, result, batch, advance):
                     advance(part.stop - part.start)
             if 0 <= round_ < rounds:
                 layer.begin()
+    return done
 
 
 def _store(result, index, values):

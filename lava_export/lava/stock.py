@@ -22,10 +22,9 @@ SOURCE_BYTES = 1 << 26  # of one runtime's input; with more samples, several run
 MAX_SIZE = 127  # of a window, of strides and of padding: Lava's Conv holds them in 8 bits
 
 
-def runtimes(samples, steps, pairs, record):
-    """How many samples a runtime takes at once, and in how many rounds."""
-    per_sample = 4 * steps * pairs[0][0].inputs
-    return 1, min(samples, max(1, SOURCE_BYTES // per_sample))
+def samples_of_runtime(steps, inputs):
+    """How many samples of (T, in) a runtime holds, one after the other."""
+    return max(1, SOURCE_BYTES // (4 * steps * inputs))
 
 
 class StockNetwork:
@@ -35,12 +34,12 @@ class StockNetwork:
         pairs: (synapses, units) layers.
         spikes: (samples, T, in), all samples of this runtime.
         record: Names of what is kept over time.
-        batch: Samples at once, always 1.
     """
 
     channel_size = 64
+    batch = 1
 
-    def __init__(self, pairs, spikes, record, batch):
+    def __init__(self, pairs, spikes, record):
         samples, steps, inputs = spikes.shape
         # The states of Lava's LIF can only be read between two steps.
         stock = [units for _, units in pairs if isinstance(units, kinds.LIF)]

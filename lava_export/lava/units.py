@@ -22,15 +22,20 @@ class UnitsProcess(AbstractProcess):
         period: Steps T of a round, after which the states start again from the initial ones; 0 if
             there is but one round.
         delay: Lava steps before the first step of the first round.
-        traces: For each state, a shared int32 array (n, *shape) for its last n values; that of
-            Lava's step k is written at `(k - 1) % n`.
+        traces: For each state, a shared int32 array (T, *shape) for its last T values, in which
+            that of Lava's step k is written at `(k - 1) % T`; or (1, *shape) for that after the
+            last step of a round.
         name: Name in messages.
+        origin: A shared number, which the parent may change between two runs: Lava steps before
+            those that `delay` counts.
     """
 
     kind = None
 
-    def __init__(self, *, units, shape, period, delay, traces, name):
-        super().__init__(units=units, period=period, delay=delay, traces=traces, name=name)
+    def __init__(self, *, units, shape, period, delay, traces, name, origin=(0,)):
+        super().__init__(
+            units=units, period=period, delay=delay, traces=traces, origin=origin, name=name
+        )
         self.a_in = InPort(shape=(*shape[:-1], self.kind.ports * shape[-1]))
         self.r_in = InPort(shape=self.a_in.shape)
         self.s_out = OutPort(shape=shape)
@@ -58,17 +63,23 @@ class PyUnits(PyLoihiProcessModel):
 
     def run_spk(self):
         """One step; the first of a round starts from the initial states."""
+        parameters = self.proc_params
         steps = self.time_step - 1
-        current, recurrent = self.a_in.recv(), self.r_in.recv()
-        since, period = steps - self.proc_params["delay"], self.proc_params["period"]
-        if (since % period if period else since) == 0:
-            for name, value in self.proc_params["units"].initial().items():
+        period = parameters["period"]
+        in_round = steps - int(parameters["origin"][0]) - parameters["delay"]
+        in_round = in_round % period if period else in_round
+        current = self.a_in.recv()
+        # Without synapses behind it a port gives zeros, of which a sum is a waste.
+        recurrent = self.r_in.recv() if self.r_in.csp_ports else None
+        if in_round == 0:
+            for name, value in parameters["units"].initial().items():
                 getattr(self, name)[:] = value
-        else:
+        elif recurrent is not None:
             current = current + recurrent
         self.s_out.send(self.step(current))
-        for name, trace in self.proc_params["traces"].items():
-            trace[steps % len(trace)] = getattr(self, name)
+        for name, trace in parameters["traces"].items():
+            if len(trace) > 1 or in_round == period - 1:
+                trace[steps % len(trace)] = getattr(self, name)
 
     def step(self, current):
         """Changes the states, and returns the outputs."""

@@ -232,8 +232,8 @@ class _Saturation:
         self.count = 0
 
     def __call__(self, total):
-        values = arithmetic.saturate(total)
-        self.count += np.count_nonzero(values != total)
+        values, changed = arithmetic.saturated(total)
+        self.count += changed
         return values.astype(np.int32)
 
 

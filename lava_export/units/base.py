@@ -148,7 +148,7 @@ def size_of(bounds):
 
 def beyond(current):
     """How many weighted inputs are beyond 24 bits."""
-    return np.count_nonzero(arithmetic.saturate(current) != current)
+    return arithmetic.saturated(current)[1]
 
 
 def check_messages(synapses, bits, where):

@@ -94,16 +94,27 @@ class LIF(Units):
         bias = arithmetic.bias(self.bias_mant, self.bias_exp)
 
         def step(state, current):
-            decayed = arithmetic.decay(state["u"], keep_u).astype(np.int32)
-            unbounded = decayed + (current << arithmetic.MESSAGE_SHIFT)  # 32 bits, as in Lava
-            u = arithmetic.wrap(unbounded)
-            exact = decayed + arithmetic.shifted(current, arithmetic.MESSAGE_SHIFT)
-            wraps = np.count_nonzero(u != exact)
-            unbounded = arithmetic.decay(state["v"], keep_v).astype(np.int32) + u + bias
-            v = arithmetic.saturate(unbounded)
-            saturations = np.count_nonzero(v != unbounded)
+            u, wraps = self._current(keep_u, state["u"], current)
+            v = arithmetic.decay(state["v"], keep_v)
+            v += u
+            v += bias
+            v, saturations = arithmetic.saturated(v)
             spikes = v > threshold
-            state["u"], state["v"] = u, np.where(spikes, 0, v).astype(np.int32)
+            v *= ~spikes  # a product takes the same time however many there are
+            state["u"], state["v"] = u, v
             return spikes, wraps, saturations
 
         return step
+
+    @staticmethod
+    def _current(keep, u, current):
+        """The current of a step, and how many of them wrapped."""
+        entering = current << arithmetic.MESSAGE_SHIFT  # 32 bits, as in Lava
+        if not keep.any() and arithmetic.within(
+            current, arithmetic.STATE_LIMIT >> arithmetic.MESSAGE_SHIFT
+        ):
+            return entering, 0
+        decayed = arithmetic.decay(u, keep)
+        exact = decayed + arithmetic.shifted(current, arithmetic.MESSAGE_SHIFT)
+        u = arithmetic.wrap(decayed + entering)
+        return u, np.count_nonzero(u != exact)

@@ -124,16 +124,13 @@ class LIFLSTM(Units):
             z_i, z_f, z_g, z_o = self.split(self.ports_of(current))
             i, f, o = (arithmetic.fine_sigmoid(z) for z in (z_i, z_f, z_o))
             written = arithmetic.decay(arithmetic.tanh(z_g) << self.cell_shift, i)
-            unbounded = arithmetic.decay(state["c"], f) + written
-            c = arithmetic.saturate(unbounded)
-            saturations = np.count_nonzero(c != unbounded) + beyond(current)
+            c, of_cells = arithmetic.saturated(arithmetic.decay(state["c"], f) + written)
             v = arithmetic.decay(arithmetic.tanh(c >> self.cell_shift), o)
             spikes = v >= self.threshold
             left = np.where(spikes, self.reset, v)
-            unbounded = arithmetic.decay(left, np.asarray(self.keep, np.int64)) + self.membrane_bias
-            u = arithmetic.saturate(unbounded)
-            saturations += np.count_nonzero(u != unbounded)
+            kept = arithmetic.decay(left, np.asarray(self.keep, np.int64))
+            u, of_membranes = arithmetic.saturated(kept + self.membrane_bias)
             state["u"], state["c"] = u.astype(np.int32), c.astype(np.int32)
-            return spikes, 0, saturations
+            return spikes, 0, beyond(current) + of_cells + of_membranes
 
         return step

@@ -99,9 +99,9 @@ class SoftResetUnits(Units):
         """
         taken = state["y"].astype(np.int64) * self.height
         unbounded = arithmetic.decay(state["v"], np.asarray(self.keep_v, np.int64)) + i - taken
-        v = arithmetic.saturate(unbounded)
+        v, saturations = arithmetic.saturated(unbounded)
         size = np.abs(v) if self.signed else v
         y = arithmetic.level(size, self.height, self.bits) if self.bits else np.ones_like(v)
         y = np.where(size >= self.threshold, np.sign(v) * y if self.signed else y, 0)
         state["i"], state["v"], state["y"] = (s.astype(np.int32) for s in (i, v, y))
-        return state["y"], np.count_nonzero(v != unbounded)
+        return state["y"], saturations

@@ -49,6 +49,6 @@ def test_a_run_that_fails_is_a_problem(folder, capsys, monkeypatch):
     def fails(*_, **__):
         raise lava.LavaError("a worker died\nwith a traceback")
 
-    monkeypatch.setattr(lava, "simulate", fails)
+    monkeypatch.setattr(lava.Simulator, "run", fails)
     assert main(["run", "network.h5", "data.npz", "--backend", "lava"]) == 1
     assert capsys.readouterr().err == "error: a worker died with a traceback\n"

@@ -6,13 +6,13 @@ import pytest
 
 pytest.importorskip("lava_export.lava", reason="needs Python 3.10 and lava-nc 0.10.0")
 
-from hypothesis import given, settings  # noqa: E402
+from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from lava.magma.core.process.process import ProcessServer  # noqa: E402
+from lava.magma.core.process.process import AbstractProcess, ProcessServer  # noqa: E402
 from random_networks import KINDS, networks, small_network  # noqa: E402
 
 from lava_export import LIF, Conv, Dense, Network, SpikingLSTM, reference  # noqa: E402
-from lava_export.lava import LavaError, batched, simulate, stock, stock_lstm  # noqa: E402
+from lava_export.lava import LavaError, Simulator, batched, simulate, stock, stock_lstm  # noqa: E402
 from lava_export.lava.session import LavaSession  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -173,7 +173,7 @@ def test_images(mode, steps):
     assert steps < 200 or all(0.05 < s.mean() < 0.95 for s in expected.states["spikes"])
     if mode == "stock":
         with LavaSession():
-            network = stock.StockNetwork(pairs, np.zeros((1, 1, 70)), (), 1)
+            network = stock.StockNetwork(pairs, np.zeros((1, 1, 70)), ())
             assert [len(layer.parts) for layer in network.layers] == [3, 1, 1]
 
 
@@ -205,9 +205,72 @@ def test_several_runtimes(mode, record, monkeypatch):
     monkeypatch.setattr(LavaSession, "start", lambda *a: (started.append(1), start(*a)))
     monkeypatch.setattr(stock, "SOURCE_BYTES", 4 * 5 * 12 * 3)  # three samples at once
     monkeypatch.setattr(batched, "MAX_BATCH", 2)
-    monkeypatch.setattr(batched, "MAX_ROUNDS", 2)
     check(pairs, spikes, mode, record)
-    assert len(started) == {"stock": 3, "batched": 2}[mode]
+    assert len(started) == {"stock": 3, "batched": 1}[mode]
+
+
+class TestManyRuns:
+    """Of one `Simulator`."""
+
+    @pytest.fixture
+    def compiled(self, monkeypatch):
+        """The processes from which networks were compiled."""
+        entries, right = [], AbstractProcess.compile
+        monkeypatch.setattr(
+            AbstractProcess,
+            "compile",
+            lambda process, *a, **k: entries.append(process) or right(process, *a, **k),
+        )
+        return entries
+
+    @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        network=networks(most_samples=7),
+        sizes=st.lists(st.integers(1, 7), min_size=2, max_size=5),
+        data=st.data(),
+    )
+    def test_are_compiled_once(self, compiled, network, sizes, data):
+        """Groups of any number of samples; a layer starts each at any place of its round."""
+        compiled.clear()
+        pairs, spikes = network
+        record = some_of(data.draw, pairs)
+        with Simulator(pairs, record, "batched") as simulator:
+            for size in sizes:
+                group = np.resize(spikes[::-1], (size, *spikes.shape[1:]))
+                assert_same(simulator.run(group), reference.simulate(pairs, group, record))
+        assert len(compiled) == 1
+
+    def test_of_other_lengths_are_compiled_anew(self, compiled):
+        generator = np.random.default_rng(14)
+        pairs = small_network(generator, [12, 10, 6])
+        with Simulator(pairs, EVERYTHING, "batched") as simulator:
+            for steps in (5, 5, 1, 5):
+                spikes = lively_spikes(generator, 4, steps, 12)
+                assert_same(simulator.run(spikes), reference.simulate(pairs, spikes, EVERYTHING))
+        assert len(compiled) == 3
+
+    def test_of_stock_processes_are_compiled_each(self, compiled):
+        generator = np.random.default_rng(15)
+        pairs = small_network(generator, [12, 10, 6], groups=1)
+        with Simulator(pairs) as simulator:
+            for _ in range(2):
+                spikes = lively_spikes(generator, 2, 5, 12)
+                assert_same(simulator.run(spikes), reference.simulate(pairs, spikes))
+        assert len(compiled) == 2
+
+    def test_one_after_a_failure_starts_again(self, compiled):
+        generator = np.random.default_rng(16)
+        pairs = small_network(generator, [12, 10, 6])
+        spikes = lively_spikes(generator, 4, 5, 12)
+
+        def interrupt(samples):
+            raise InterruptedError
+
+        with Simulator(pairs, mode="batched") as simulator:
+            with pytest.raises(InterruptedError):
+                simulator.run(spikes, interrupt)
+            assert_same(simulator.run(spikes), reference.simulate(pairs, spikes))
+        assert len(compiled) == 2
 
 
 @pytest.mark.parametrize("record", [(), EVERYTHING])
@@ -282,13 +345,10 @@ class TestStockPartsOfSpikingLSTM:
 def test_memory_bounds_the_batch():
     pair = [(Dense(np.ones((512, 512), int)), LIF())]
     for samples in (1000, 10_000):
-        batch, rounds = batched.runtimes(samples, 200, pair, EVERYTHING)
-        assert batch * rounds >= samples
-        assert 1 < batch < 200
+        assert 1 < batched.batch_size(samples, 200, pair, EVERYTHING) < 200
     # One sample is the least, however large it is.
-    batch, _ = batched.runtimes(3, 10_000_000, pair, EVERYTHING)
-    assert batch == 1
-    assert stock.runtimes(3, 10_000_000, pair, ()) == (1, 1)
+    assert batched.batch_size(3, 10_000_000, pair, EVERYTHING) == 1
+    assert stock.samples_of_runtime(10_000_000, 512) == 1
 
 
 @pytest.mark.parametrize("groups, exponent", [(1, 1), (2, -3), (8, 1)])
@@ -299,7 +359,7 @@ def test_groups_are_scalar_processes(groups, exponent):
     expected = check(pairs, lively_spikes(generator, 2, 6, 20), "stock", record)
     assert all(layer.any() for layer in expected.states["spikes"])
     with LavaSession():
-        network = stock.StockNetwork(pairs, lively_spikes(generator, 1, 1, 20), (), 1)
+        network = stock.StockNetwork(pairs, lively_spikes(generator, 1, 1, 20), ())
         for layer, (_, lif) in zip(network.layers, pairs, strict=True):
             assert len(layer.parts) == groups
             assert all(
@@ -327,7 +387,7 @@ def test_stock_mode_has_only_lavas_processes():
     with LavaSession():
         for groups in (1, 3, None):
             pairs = small_network(generator, [20, 16, 9], groups)
-            stock.StockNetwork(pairs, lively_spikes(generator, 1, 2, 20), EVERYTHING, 1)
+            stock.StockNetwork(pairs, lively_spikes(generator, 1, 2, 20), EVERYTHING)
         processes = ProcessServer().processes[before:]
         assert {type(process).__module__ for process in processes} == {
             "lava.proc.dense.process",

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from lava.magma.core.process.process import AbstractProcess
 
 import lava_export
 from keras_spiking_rnn import (
@@ -234,14 +235,14 @@ def test_a_converted_adaptive_lstm():
 
 @pytest.mark.parametrize("mode", ["stock", "batched"])
 def test_a_reference_that_differs_raises(model, network, monkeypatch, mode):
-    right = reference.simulate_layer
+    right = reference.Layer.run
 
-    def wrong(dense, lif, spikes, record=()):
-        result = right(dense, lif, spikes, record)
+    def wrong(layer, spikes, record=()):
+        result = right(layer, spikes, record)
         result.spikes[2:3, -1, 0] ^= 1  # one spike of one sample; it is the recorded array too
         return result
 
-    monkeypatch.setattr(reference, "simulate_layer", wrong)
+    monkeypatch.setattr(reference.Layer, "run", wrong)
     with pytest.raises(lava_export.ParityError, match=f"mode {mode}: . spikes") as caught:
         lava_export.verify(model, network, SPIKES, modes=(mode,))
     assert not caught.value.report.lava[0].equal
@@ -249,14 +250,14 @@ def test_a_reference_that_differs_raises(model, network, monkeypatch, mode):
 
 
 def test_a_final_state_that_differs_raises(model, network, monkeypatch):
-    right = reference.simulate_layer
+    right = reference.Layer.run
 
-    def wrong(dense, lif, spikes, record=()):
-        result = right(dense, lif, spikes, record)
+    def wrong(layer, spikes, record=()):
+        result = right(layer, spikes, record)
         result.final[0]["v"] = result.final[0]["v"] + 1
         return result
 
-    monkeypatch.setattr(reference, "simulate_layer", wrong)
+    monkeypatch.setattr(reference.Layer, "run", wrong)
     with pytest.raises(lava_export.ParityError, match="0 spikes and .* final states differ"):
         lava_export.verify(model, network, SPIKES, modes=("batched",))
 
@@ -266,6 +267,23 @@ def test_samples_of_stock_span_chunks(model, network, monkeypatch):
     report = lava_export.verify(model, network, SPIKES, samples_stock=14)
     assert [stage.samples for stage in report.lava] == [14, 23]
     assert all(stage.equal for stage in report.lava)
+
+
+def test_batched_lava_is_compiled_once_for_all_chunks(model, network, monkeypatch):
+    compiled, right = [], AbstractProcess.compile
+    monkeypatch.setattr(
+        AbstractProcess,
+        "compile",
+        lambda self, *a, **k: compiled.append(self) or right(self, *a, **k),
+    )
+    monkeypatch.setattr("lava_export.parity.CHUNK", 4 * 10 * (12 + 20 + 20 + 4))
+    report = lava_export.verify(model, network, SPIKES, LABELS, modes=("batched",))
+    assert report.lava[0].samples == 23 and report.lava[0].equal
+    assert len(compiled) == 1
+    with network.on_lava() as simulate:
+        fired = [simulate(part).spikes for part in (SPIKES[:9], SPIKES[9:])]
+    np.testing.assert_array_equal(np.concatenate(fired), network.run(SPIKES))
+    assert len(compiled) == 2
 
 
 def test_leak_groups_run_on_lava(model):

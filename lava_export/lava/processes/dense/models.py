@@ -8,6 +8,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from lava_export import arithmetic
 from lava_export.lava.processes.dense.process import BatchDense
 from lava_export.lava.weights import rounded
 
@@ -30,17 +31,17 @@ class PyBatchDense(PyLoihiProcessModel):
     def run_spk(self):
         """Send the currents of the last step, and compute those of this one."""
         if self.matrix is None:
-            self.matrix = self.scaled_matrix()
+            self.matrix = self.exact_matrix()
         self.a_out.send(self.a_buff)
         total = self.s_in.recv().astype(self.matrix.dtype) @ self.matrix
-        total = total.astype(np.int64).astype(np.int32)  # wraps as Lava's registers do
+        if self.matrix.dtype != np.float32:
+            total = total.astype(np.int64)  # from which int32 wraps as Lava's registers do
+        total = total.astype(np.int32)
         exponent = self.proc_params["weight_exp"]
         self.a_buff = total << exponent if exponent > 0 else total >> -exponent
 
-    def scaled_matrix(self):
-        """(in, units), in a float type in which no partial sum of the product is rounded."""
+    def exact_matrix(self):
+        """(in, units), in a type in which no partial sum of the product is rounded."""
         weights = rounded(self.weights, self.proc_params["num_weight_bits"])
-        largest = np.abs(weights).sum(axis=1, dtype=np.int64).max()
-        largest <<= self.proc_params["message_bits"]
-        dtype = np.float32 if largest < 1 << 24 else np.float64
-        return np.ascontiguousarray(weights.T, dtype)
+        largest = arithmetic.largest_sum(weights, self.proc_params["message_bits"])
+        return np.ascontiguousarray(weights.T, arithmetic.exact_type(largest))
