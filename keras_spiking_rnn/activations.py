@@ -49,6 +49,21 @@ def plan_sigmoid(x):
     return lines(tf.convert_to_tensor(x))
 
 
+OF_ELEMENTS = (
+    plan_sigmoid,
+    *map(
+        keras.activations.get,
+        """celu elu exponential gelu hard_sigmoid hard_silu hard_tanh leaky_relu linear log_sigmoid
+        mish relu relu6 selu sigmoid silu softplus softsign tanh""".split(),
+    ),
+)
+
+
+def acts_on_elements(function):
+    """Whether a function acts on each element alone; of one that is not known nobody can tell."""
+    return any(function is known for known in OF_ELEMENTS)
+
+
 def get(identifier):
     """The activation that `identifier` stands for.
 

@@ -691,10 +691,8 @@ class AdaptiveAnalogLSTMCell(SpikingCell):
             self.bias.assign_add(raised)
         self.built = True
 
-    def step(self, inputs, states, training=False):
-        """Computes one time step: see `SpikingCell.step`."""
-        x = self.dropped(inputs, training)
-        net = self.product(x, self.kernel) + self.value(self.bias)
+    def advance(self, net, states, parameters, training=False):
+        """Computes one time step: see `SpikingCell.advance`."""
         nets = dict(zip(self.gates, ops.split(net, len(self.gates), axis=-1), strict=True))
         y, CEC, inside = adaptive_analog_lstm_step(
             net_i=nets["input_gate"],
@@ -736,6 +734,11 @@ class AdaptiveAnalogLSTM(SpikingRNN):
         stateful: Whether a batch continues with the CEC that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -790,6 +793,7 @@ class AdaptiveAnalogLSTM(SpikingRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))

@@ -1,22 +1,27 @@
 """What all cells and layers share: arguments, dtypes, dropout masks, saving, masks."""
 
 import contextlib
+import functools
 import inspect
 import math
 import numbers
 import warnings
 
 import keras
+import tensorflow as tf
 from keras import activations, constraints, initializers, ops, regularizers
 
-# An autocast scope has no public name.
+# The loop that Keras' layers run has no public name.
+from keras.src.backend import rnn
+
+# Neither has an autocast scope.
 from keras.src.backend.common.variables import AutocastScope
 
 # `RNN` draws one dropout mask a sequence, before its loop, for cells of this class only, and Keras
 # has no public name for it.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from keras_spiking_rnn import checks, surrogates
+from keras_spiking_rnn import checks, fused, surrogates
 
 HALF = ("float16", "bfloat16")
 
@@ -38,7 +43,8 @@ def constructor_arguments(cls):
 def products(cell, inputs, states):
     """Pairs of what a cell multiplies and the weight, of most cells: see `SpikingCell.products`."""
     recurrent = getattr(cell, "recurrent_kernel", None)
-    return [(inputs, cell.kernel)] + ([] if recurrent is None else [(states[0], recurrent)])
+    fed_back = states[getattr(cell, "feedback", 0)]
+    return [(inputs, cell.kernel)] + ([] if recurrent is None else [(fed_back, recurrent)])
 
 
 @contextlib.contextmanager
@@ -97,9 +103,9 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
     """Base of the cells.
 
     A subclass sets its arguments as attributes, creates its weights in `build`, ends this with
-    `self.built = True`, and computes in `step`. Its configuration is read from the attributes that
-    have the names of the constructor's arguments; its weights keep the order in which they were
-    created, whether they are learned or not.
+    `self.built = True`, and computes in `advance`. Its configuration is read from the attributes
+    that have the names of the constructor's arguments; its weights keep the order in which they
+    were created, whether they are learned or not.
 
     Under a half precision policy (`mixed_float16`, `mixed_bfloat16`) only what `step` computes in
     `product_dtype` is in half precision. `compute_dtype` is then `float32`, because that is the
@@ -118,6 +124,11 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
 
     # Tells `keras_spiking_rnn.metrics` that the outputs are spikes.
     emits_spikes = True
+
+    # Index of the state that `recurrent_kernel` multiplies, if there is one, and whether it is the
+    # output.
+    feedback = 0
+    feeds_output = False
 
     # Tells them that each unit has a membrane potential, which is updated at each step.
     has_membrane = True
@@ -304,6 +315,10 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         inputs, kernel = (ops.cast(factor, self.product_dtype) for factor in (inputs, kernel))
         return ops.cast(operation(inputs, kernel), self.compute_dtype)
 
+    def product_over_rows(self, inputs, gradients):
+        """The gradient of a kernel: the product of the transposed inputs and `gradients`."""
+        return self.product(inputs, gradients, lambda a, b: tf.matmul(a, b, transpose_a=True))
+
     def value(self, parameter):
         """A weight or a number in the dtype of the states; 0 for a weight that is not there."""
         if parameter is None:
@@ -311,6 +326,11 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
         if isinstance(parameter, (numbers.Real, tuple)):
             return ops.convert_to_tensor(parameter, dtype=self.compute_dtype)
         return ops.cast(parameter, self.compute_dtype)
+
+    def values(self, *names):
+        """Those weights of these names that are there, in the dtype of the states."""
+        weights = {name: getattr(self, name, None) for name in names}
+        return {name: self.value(weight) for name, weight in weights.items() if weight is not None}
 
     def dropped(self, inputs, training):
         """`inputs` after dropout, with one mask for all steps of a sequence."""
@@ -347,12 +367,110 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
             step, and a dictionary of what `keras_spiking_rnn.metrics.trace` shows of the inside,
             with `"spikes"` if the output is something else.
         """
+        net = self.projected(self.dropped(inputs, training))
+        return self.integrate(net, states, training)
+
+    def projected(self, inputs, kernel=None):
+        """The product of the inputs, of one step or of all, and `kernel`."""
+        kernel = self.kernel if kernel is None else kernel
+        if len(inputs.shape) == 2:
+            return self.product(inputs, kernel)
+        # Of three axes Keras makes a product for each sequence, and the gradient as many kernels.
+        features, columns = kernel.shape
+        product = self.product(ops.reshape(inputs, (-1, features)), kernel)
+        return ops.reshape(product, (*ops.shape(inputs)[:-1], columns))
+
+    def net_bias(self):
+        """What a step adds to the projected inputs, `(columns,)`, or `None`."""
+        return self.values("bias").get("bias")
+
+    def integrate(self, net, states, training=False):
+        """Computes one time step from the projected inputs: see `step`."""
+        bias = self.net_bias()
+        if bias is not None:
+            net = net + bias
+        kernel = self.feedback_kernel()
+        if kernel is not None:
+            net = net + self.product(self.fed_back(states, training), kernel)
+        return self.advance(net, states, self.parameters(), training)
+
+    def feedback_kernel(self):
+        """The weights that multiply the state of index `feedback`, or `None`."""
+        return self.values("recurrent_kernel").get("recurrent_kernel")
+
+    def fed_back(self, states, training=False):
+        """The state of index `feedback` after recurrent dropout."""
+        return self.recurrent_dropped(states[self.feedback], training)
+
+    def parameters(self):
+        """The weights that `advance` needs, by name, in the dtype of the states."""
+        return {}
+
+    def advance(self, net, states, parameters, training=False):
+        """Computes one time step from all that its inputs and its feedback contribute.
+
+        Args:
+            net: Tensor of shape `(batch, columns)`.
+            states: List of tensors, as `state_size` has them.
+            parameters: What `parameters()` returns. No other weight may be used.
+            training: Whether to apply noise.
+
+        Returns:
+            What `step` returns.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_retreat(self):
+        """Whether `retreat` is that of `advance`. If not, TensorFlow differentiates `advance`."""
+        owners = [
+            next(cls for cls in type(self).__mro__ if name in vars(cls))
+            for name in ("advance", "retreat")
+        ]
+        # A spike function that is not a step has a gradient of its own.
+        return owners[0] is owners[1] and all(
+            type(value).__call__ is surrogates.Surrogate.__call__
+            for value in vars(self).values()
+            if isinstance(value, surrogates.Surrogate)
+        )
+
+    # What the compiled loop keeps of each step for `retreat`: indices of states after the step, and
+    # keys of what `advance` shows of its inside, each with `units` columns. The state that is fed
+    # back is kept as well, and `net`, if it is needed.
+    keeps = ()
+    needs_net = True
+
+    def prepared(self, kept, parameters):
+        """What `retreat` needs and is the same whatever the gradients are, for all steps at once.
+
+        Args:
+            kept: A `keras_spiking_rnn.fused.AllSteps`.
+            parameters: What `parameters()` returns.
+
+        Returns:
+            A dictionary of tensors of shape `(batch, steps, columns)`.
+        """
+        return {}
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step, those of `advance`.
+
+        Args:
+            kept: A `keras_spiking_rnn.fused.OneStep`, which has what was `prepared` too.
+            parameters: What `parameters()` returns.
+            d_output: Gradient of the output, `(batch, units)`.
+            d_states: List of the gradients of the states after the step.
+
+        Returns:
+            A tuple `(d_net, d_states, d_parameters)`: the gradients of what `advance` gets, of
+            `net`, of the states before the step, and a dictionary of those of the parameters.
+        """
         raise NotImplementedError
 
     def products(self, inputs, states):
         """What a step multiplies with matrices of weights, for `metrics.synaptic_operations`.
 
-        By default the inputs are multiplied with `kernel`, and the first state with
+        By default the inputs are multiplied with `kernel`, and the state of index `feedback` with
         `recurrent_kernel`, if there is one.
 
         Args:
@@ -429,6 +547,10 @@ class SpikingRNN(keras.layers.RNN):
 
     cell_class = None
 
+    # Whether the loop may be the compiled one. Set it to `False` on a layer for what only Keras'
+    # loop can do: see `docs/speed.md`.
+    fused = True
+
     def __init_subclass__(cls, **kwargs):
         """Shows the arguments of the cell as attributes of the layer."""
         super().__init_subclass__(**kwargs)
@@ -441,6 +563,7 @@ class SpikingRNN(keras.layers.RNN):
         names = constructor_arguments(self.cell_class)
         of_cell = {name: kwargs.pop(name) for name in names if name in kwargs}
         name = kwargs.get("name")
+        every = kwargs.pop("checkpoint_every", None)
         cell = self.cell_class(
             **of_cell,
             dtype=kwargs.get("dtype"),
@@ -451,6 +574,16 @@ class SpikingRNN(keras.layers.RNN):
         of_rates = hasattr(regularizer, "penalty")
         super().__init__(cell, activity_regularizer=None if of_rates else regularizer, **kwargs)
         self.rate_regularizer = regularizer if of_rates else None
+        self._fused = None
+        title = f"{type(self).__name__} '{self.name}'"
+        self.checkpoint_every = (
+            None if every is None else checks.positive_integer(title, "checkpoint_every", every)
+        )
+        if every is not None and cell.input_ndim != 2:
+            raise ValueError(
+                f"{title} does not take `checkpoint_every`: its loop is that of "
+                "keras.layers.RNN. For less memory take smaller batches or fewer steps."
+            )
         # Keras 3.12 loses the mask of inputs that it casts to half precision. The cell casts.
         self.autocast = False
         self.input_spec = keras.layers.InputSpec(ndim=cell.input_ndim + 1)
@@ -479,7 +612,166 @@ class SpikingRNN(keras.layers.RNN):
 
     def loop(self, sequences, initial_state, mask, training=False):
         """Runs the cell over the sequences, as `keras.layers.RNN.inner_loop` does."""
-        return super().inner_loop(sequences, initial_state, mask, training=training)
+        if not fused.is_own(self.cell):  # Whose class may override any method, `call` included.
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        return self.steps(sequences, initial_state, mask, training)[:3]
+
+    def steps(self, sequences, initial_state, mask, training=False, observed=None):
+        """Runs the cell over the sequences.
+
+        The inputs of all steps are projected at once. The loop is compiled, see
+        `keras_spiking_rnn.fused`, unless it must be that of `keras.layers.RNN`: for an unrolled
+        loop, masked steps, a number of steps that is not known, and what is random at each step.
+
+        Args:
+            sequences: Tensor of shape `(batch, steps, in)`.
+            initial_state: List of the states before the first step.
+            mask: Boolean tensor of shape `(batch, steps)`, or `None`.
+            training: Whether to apply noise and dropout.
+            observed: Name of a method of the cell, a function of what a step shows of its inside,
+                whose largest values of all steps are returned.
+
+        Returns:
+            A tuple of the last output, all outputs, the list of states, and the largest values of
+            what was observed or `None`.
+        """
+        cell, training = self.cell, bool(training)
+        if self.is_fused(sequences, mask, training):
+            self._fused = fused.Loop(cell, self.go_backwards)
+            # Values, because the variables of a stateful layer change before the gradient.
+            states = [
+                tf.broadcast_to(
+                    tf.convert_to_tensor(each), (ops.shape(sequences)[0], each.shape[-1])
+                )
+                for each in initial_state
+            ]
+            if training and self.checkpoint_every:
+                outputs, states, largest = self._checkpointed(sequences, states, observed)
+            else:
+                net = self.projected(sequences, mask, training)
+                outputs, states, largest = self._fused(
+                    net, states, training, self.return_sequences, observed
+                )
+            if self.return_sequences:
+                return outputs[:, -1], outputs, states, largest
+            return outputs, outputs[:, None], states, largest
+
+        net = self.projected(sequences, mask, training)
+
+        def step(net, states):
+            largest = states[count:]
+            output, states, inside = cell.integrate(net, states[:count], training)
+            largest = [ops.maximum(each, observe(inside)) for each in largest]
+            return output, [*states, *largest]
+
+        count = len(initial_state)
+        observe = observed and getattr(cell, observed)
+        largest = [] if observed is None else [ops.zeros_like(initial_state[0])]
+        last_output, outputs, states = rnn(
+            step,
+            net,
+            [*initial_state, *largest],
+            go_backwards=self.go_backwards,
+            mask=mask,
+            unroll=self.unroll,
+            input_length=sequences.shape[1],
+            zero_output_for_mask=self.zero_output_for_mask,
+            return_all_outputs=self.return_sequences,
+        )
+        return last_output, outputs, list(states[:count]), states[count] if largest else None
+
+    def _checkpointed(self, sequences, states, observed):
+        """The compiled loop in segments, each of which is computed again for its gradient.
+
+        Returns:
+            What `steps` returns, without the last output.
+        """
+        every, steps, count = self.checkpoint_every, sequences.shape[1], len(states)
+        starts = range(0, steps, every)
+        starts = list(reversed(starts)) if self.go_backwards else list(starts)
+        sizes = [min(every, steps - start) for start in starts]
+        all_outputs, run_loop = self.return_sequences, self._fused
+        # All weights are operands: training may have moved `v_max` before a segment is computed
+        # again.
+        structure = [self.cell.value(self.cell.kernel), *run_loop.weights()]
+
+        def segment(sequences, start, values, states, training):
+            # A part of the sequences is copied when it is its turn, not before.
+            with tf.control_dependencies(states):
+                part = tf.identity(sequences[:, start : start + every])
+            with tf.GradientTape() as tape:
+                tape.watch((part, values, states))
+                kernel, *weights = tf.nest.pack_sequence_as(structure, values)
+                net = self.cell.projected(part, kernel)
+                outputs, after, largest = run_loop(
+                    net, states, training, all_outputs, observed, weights
+                )
+            return part, outputs, after, largest, tape
+
+        @tf.custom_gradient
+        def run(sequences, *operands):
+            values, states = list(operands[:-count]), list(operands[-count:])
+            outputs, before, peaks = [], [], []
+            for start in starts:
+                before.append(states)
+                _, output, states, peak, _ = segment(sequences, start, values, states, False)
+                outputs.append(output)
+                peaks.append(peak)
+            outputs = tf.concat(outputs, axis=1) if all_outputs else outputs[-1]
+            largest = [] if observed is None else [functools.reduce(tf.maximum, peaks)]
+
+            def gradient(d_outputs, *d_states):
+                d_states = list(d_states[:count])
+                d_values = [tf.zeros_like(each) for each in values]
+                d_parts = []
+                for i in reversed(range(len(starts))):
+                    # Nor is a segment computed again before the gradient of the next one is there.
+                    with tf.control_dependencies(d_states):
+                        own = [tf.identity(each) for each in before[i]]
+                    part, output, after, _, tape = segment(sequences, starts[i], values, own, True)
+                    if all_outputs:
+                        place = sum(sizes[:i])
+                        d_output = d_outputs[:, place : place + sizes[i]]
+                    else:
+                        d_output = d_outputs if i == len(starts) - 1 else tf.zeros_like(d_outputs)
+                    d_part, d_here, d_states = tape.gradient(
+                        [output, *after],
+                        [part, values, own],
+                        output_gradients=[d_output, *d_states],
+                        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                    )
+                    d_values = [a + b for a, b in zip(d_values, d_here, strict=True)]
+                    d_parts.append(d_part)
+                d_sequences = tf.concat(d_parts if self.go_backwards else d_parts[::-1], axis=1)
+                return [d_sequences, *d_values, *d_states]
+
+            return [outputs, *states, *largest], gradient
+
+        values = tf.nest.flatten(structure)
+        outputs, *rest = run(self.dropped(sequences, True), *values, *states)
+        return outputs, rest[:count], rest[count] if observed is not None else None
+
+    def is_fused(self, sequences, mask, training):
+        """Whether the loop over these sequences is the compiled one."""
+        cell = self.cell
+        random = training and (cell.recurrent_dropout or getattr(cell, "noise_stddev", 0))
+        of_images = cell.input_ndim != 2
+        unknown = sequences.shape[1] is None
+        keras_loop = self.unroll or mask is not None or unknown or random or of_images
+        return self.fused and not keras_loop and fused.can_compile(cell)
+
+    def projected(self, sequences, mask, training):
+        """The projected inputs of all steps."""
+        return self.cell.projected(self.dropped(sequences, training))
+
+    def dropped(self, sequences, training):
+        """The inputs of all steps after dropout, with one mask for all steps of a sequence."""
+        cell = self.cell
+        if not training or not cell.dropout:
+            return sequences
+        kept = cell.get_dropout_mask(sequences[:, 0])
+        sequences, kept = (ops.cast(each, cell.compute_dtype) for each in (sequences, kept))
+        return sequences * kept[:, None]
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         """Runs the cell over the sequences, and adds the penalty of `rate_regularizer`."""
@@ -516,6 +808,9 @@ class SpikingRNN(keras.layers.RNN):
         of_cell = self.cell.get_config()
         for key in ("name", "trainable", "dtype"):
             del of_cell[key]
+        named = "checkpoint_every" in constructor_arguments(type(self))
+        if named or self.checkpoint_every is not None:
+            config["checkpoint_every"] = self.checkpoint_every
         if self.rate_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.rate_regularizer)
         return {**of_cell, **config}

@@ -11,9 +11,7 @@ import tensorflow as tf
 from keras import constraints, initializers, ops, regularizers
 
 # The loop over time has no public name.
-from keras.src.backend import rnn
-
-from keras_spiking_rnn import activations, checks, surrogates
+from keras_spiking_rnn import activations, checks, fused, surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 
@@ -118,19 +116,24 @@ def multi_bit_output(V, V_max, bits, ratio, signed=False):  # noqa: N803
         Y = tf.where(size >= theta, level * V_max / levels, tf.zeros_like(V))  # (22)
 
         def gradient(upstream):
-            within = (size >= 0) & (size <= V_max)
-            return upstream * tf.cast(within, V.dtype), None
+            return upstream * multi_bit_slope(V, V_max, signed), None
 
         return (tf.sign(V) * Y if signed else Y), gradient
 
     return quantized(tf.convert_to_tensor(V), tf.convert_to_tensor(V_max))
 
 
+def multi_bit_slope(V, V_max, signed=False):  # noqa: N803
+    """The derivative of `multi_bit_output` with respect to `V`."""
+    size = tf.abs(V) if signed else V
+    return tf.cast((size >= 0) & (size <= V_max), V.dtype)
+
+
 class MembraneCell(SpikingCell):
     """Base of both cells: projection of the inputs, and outputs of one or more bits.
 
     A subclass sets `gates`, the number of columns of `kernel` for each unit, and computes in
-    `integrate`. The arguments are those of `LIFCell` and `GatedLIFCell`.
+    `advance`. The arguments are those of `LIFCell` and `GatedLIFCell`.
     """
 
     gates = 1
@@ -262,6 +265,21 @@ class MembraneCell(SpikingCell):
             self.v_max_batches = self.statistic("v_max_batches", (), 0.0)
         self.built = True
 
+    def projected(self, inputs, kernel=None):
+        """Product of the inputs and `kernel`, after batch normalisation with the bias."""
+        projected = super().projected(inputs, kernel)
+        if not self.batch_normalization:
+            return projected
+        return self.normalized(projected + self.value(self.bias))
+
+    def net_bias(self):
+        """See `SpikingCell.net_bias`; batch normalisation has it already."""
+        return None if self.batch_normalization else super().net_bias()
+
+    def fed_back(self, states, training=False):
+        """The outputs of the previous step; recurrent dropout is that of the currents."""
+        return states[self.feedback]
+
     def statistic(self, name, shape, initial):
         """Creates a weight that training moves without a gradient."""
         return self.add_weight(
@@ -273,14 +291,8 @@ class MembraneCell(SpikingCell):
             aggregation="mean",
         )
 
-    def projected(self, inputs):
-        """Product of the inputs and `kernel`, with the bias."""
-        return self.product(inputs, self.kernel) + self.value(self.bias)
-
     def normalized(self, projected, mean=None, variance=None):
         """`projected` after batch normalisation, by default with the moving statistics."""
-        if not self.batch_normalization:
-            return projected
         return ops.batch_normalization(
             projected,
             self.value(self.moving_mean) if mean is None else mean,
@@ -291,13 +303,14 @@ class MembraneCell(SpikingCell):
             epsilon=self.epsilon,
         )
 
-    def normalized_in_training(self, projected, mask):
-        """Normalises sequences with their own statistics, and moves the moving ones.
+    def projected_in_training(self, sequences, mask):
+        """`projected`, normalised with the statistics of the sequences; moves the moving ones.
 
         Args:
-            projected: Tensor of shape `(batch, steps, columns)`.
+            sequences: Tensor of shape `(batch, steps, in)`.
             mask: Boolean tensor of shape `(batch, steps)`, or `None`.
         """
+        projected = super().projected(sequences) + self.value(self.bias)
         kept = ops.ones_like(projected[:, :, :1], dtype="bool")
         if mask is not None:
             kept = ops.reshape(ops.cast(mask, "bool"), ops.shape(kept))
@@ -330,13 +343,21 @@ class MembraneCell(SpikingCell):
         )
         self.v_max_batches.assign(batches)
 
-    def fire(self, membrane):
+    def parameters(self):
+        """Decays and `v_max`: see `SpikingCell.parameters`."""
+        return self.values("current_decay", "membrane_decay", "v_max")
+
+    def fire(self, membrane, v_max=None):
         """Output of a membrane potential: (9), or (22) with `bits`."""
         if self.bits is None:
             return self.surrogate(membrane - self.value(self.threshold))
-        return multi_bit_output(
-            membrane, self.value(self.v_max), self.bits, self.threshold_ratio, self.signed
-        )
+        return multi_bit_output(membrane, v_max, self.bits, self.threshold_ratio, self.signed)
+
+    def slope(self, membrane, v_max=None):
+        """The derivative of `fire`."""
+        if self.bits is None:
+            return self.surrogate.derivative(membrane - self.value(self.threshold))
+        return multi_bit_slope(membrane, v_max, self.signed)
 
     @property
     def taken(self):
@@ -349,18 +370,36 @@ class MembraneCell(SpikingCell):
             return 1.0
         return self.recurrent_dropped(ops.ones_like(like), training)
 
-    def size(self, membrane):
+    # Current and membrane potential. The output is kept where it is fed back.
+    keeps = (0, 1)
+
+    def retreat_membrane(self, kept, parameters, d_Y, d_V):  # noqa: N803
+        """The gradients of (8) and (9).
+
+        Args:
+            kept: A `keras_spiking_rnn.fused.OneStep`.
+            parameters: What `parameters()` returns.
+            d_Y: Gradient of the output.
+            d_V: Gradient of the membrane potential that is carried to the next step.
+
+        Returns:
+            A tuple of the gradient of the membrane potential, the list of those of membrane
+            potential and output of the previous step, and that of the decay.
+        """
+        d_V = d_V + d_Y * self.slope(kept[1], parameters.get("v_max"))
+        d_alpha = ops.sum(d_V * kept.before(1), axis=0)
+        return d_V, [parameters["membrane_decay"] * d_V, -self.taken * d_V], d_alpha
+
+    def complete(self, d_parameters):
+        """`d_parameters` with that of `v_max`, which training moves without a gradient."""
+        if self.bits is not None:
+            d_parameters["v_max"] = ops.zeros((), self.compute_dtype)
+        return d_parameters
+
+    def membrane_size(self, inside):
         """What `observe` takes the largest of."""
+        membrane = inside["membrane"]
         return ops.stop_gradient(ops.abs(membrane) if self.signed else membrane)
-
-    def step(self, inputs, states, training=False):
-        """Computes one time step; `inside` has what the equations name."""
-        inputs = self.dropped(inputs, training)
-        return self.integrate(self.normalized(self.projected(inputs)), states, training)
-
-    def integrate(self, projected, states, training=False):
-        """Computes one time step from the product of its inputs and `kernel`, normalised."""
-        raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -504,22 +543,35 @@ class LIFCell(MembraneCell):
         )
         self.build_membrane()
 
-    def integrate(self, projected, states, training=False):
-        """Computes one time step from $X[n] W$; `inside` has current and membrane potential."""
+    def advance(self, net, states, parameters, training=False):
+        """Computes one time step; `inside` has current and membrane potential."""
         current, membrane, output = states
         output, current, membrane = lif_step(
-            XW=projected,
+            XW=net,
             I=current,
             V=membrane,
             Y=output,
-            beta=self.value(self.current_decay),
-            alpha=self.value(self.membrane_decay),
+            beta=parameters["current_decay"],
+            alpha=parameters["membrane_decay"],
             theta=self.taken,
-            fire=self.fire,
+            fire=lambda membrane: self.fire(membrane, parameters.get("v_max")),
             mask=self.recurrent_mask(current, training),
         )
         inside = {"current": current, "membrane": membrane}
         return output, [current, membrane, output], inside
+
+    needs_net = False
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_I, d_V, d_Y = d_states
+        d_V, d_before, d_alpha = self.retreat_membrane(kept, parameters, d_output + d_Y, d_V)
+        d_I = d_I + d_V
+        d_parameters = {
+            "current_decay": ops.sum(d_I * kept.before(0), axis=0),
+            "membrane_decay": d_alpha,
+        }
+        return d_I, [parameters["current_decay"] * d_I, *d_before], self.complete(d_parameters)
 
     def multiplications(self, inputs, outputs):
         """Multiplications of one step, from the numbers of inputs and outputs that are not 0."""
@@ -618,6 +670,8 @@ class GatedLIFCell(MembraneCell):
     """
 
     gates = 2
+    feedback = 2
+    feeds_output = True
 
     def __init__(
         self,
@@ -674,24 +728,22 @@ class GatedLIFCell(MembraneCell):
         self.build_bias()
         self.build_membrane()
 
-    def integrate(self, projected, states, training=False):
-        """Computes one time step from $X[n] W$; `inside` has signals, current and membrane."""
+    def advance(self, net, states, parameters, training=False):
+        """Computes one time step; `inside` has signals, current and membrane potential."""
         current, membrane, output = states
-        XW_fi, XW_ci = ops.split(projected, 2, axis=-1)
-        YW_fr, YW_cr = 0.0, 0.0
-        if self.recurrent_gates:
-            YW_fr, YW_cr = ops.split(self.product(output, self.recurrent_kernel), 2, axis=-1)
+        # The products with the previous outputs are part of `net`.
+        forget, candidate = ops.split(net, 2, axis=-1)
         output, current, membrane, forget, candidate = gated_lif_step(
-            XW_fi=XW_fi,
-            XW_ci=XW_ci,
-            YW_fr=YW_fr,
-            YW_cr=YW_cr,
+            XW_fi=forget,
+            XW_ci=candidate,
+            YW_fr=0.0,
+            YW_cr=0.0,
             I=current,
             V=membrane,
             Y=output,
-            alpha=self.value(self.membrane_decay),
+            alpha=parameters["membrane_decay"],
             theta=self.taken,
-            fire=self.fire,
+            fire=lambda membrane: self.fire(membrane, parameters.get("v_max")),
             mask=self.recurrent_mask(current, training),
             sigma=self.gate_activation,
         )
@@ -703,15 +755,32 @@ class GatedLIFCell(MembraneCell):
         }
         return output, [current, membrane, output], inside
 
+    @property
+    def has_retreat(self):
+        """See `SpikingCell.has_retreat`; the gate's activation must act on each element alone."""
+        return super().has_retreat and activations.acts_on_elements(self.gate_activation)
+
+    def prepared(self, kept, parameters):
+        """What the gradient of the current is multiplied with."""
+        x, candidate = ops.split(kept["net"], 2, axis=-1)
+        F, slope = fused.slope(self.gate_activation, x)
+        to_forget = (kept.before(0) - ops.relu(candidate)) * slope
+        to_candidate = (1 - F) * ops.cast(candidate > 0, F.dtype)
+        return {"F": F, "to_net": ops.concatenate([to_forget, to_candidate], axis=-1)}
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_I, d_V, d_Y = d_states
+        d_V, d_before, d_alpha = self.retreat_membrane(kept, parameters, d_output + d_Y, d_V)
+        d_I = d_I + d_V
+        d_net = ops.concatenate([d_I, d_I], axis=-1) * kept["to_net"]
+        return d_net, [kept["F"] * d_I, *d_before], self.complete({"membrane_decay": d_alpha})
+
     def multiplications(self, inputs, outputs):
         """Multiplications of one step, from the numbers of inputs and outputs that are not 0."""
         if self.recurrent_gates:
             inputs = inputs + outputs
         return 2 * inputs * self.units + 8 * self.units
-
-    def products(self, inputs, states):
-        """What a step multiplies with matrices of weights: inputs and previous outputs."""
-        return super().products(inputs, states[2:])
 
 
 class MembraneRNN(SpikingRNN):
@@ -722,42 +791,29 @@ class MembraneRNN(SpikingRNN):
     largest membrane potential is carried through the loop.
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if self.checkpoint_every and self.cell.batch_normalization:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}': `checkpoint_every` cannot be used with "
+                "`batch_normalization`, whose statistics are those of all steps. Leave out one."
+            )
+
+    def projected(self, sequences, mask, training):
+        """The projected inputs of all steps; in training moves the statistics of normalisation."""
+        if training and self.trainable and self.cell.batch_normalization:
+            return self.cell.projected_in_training(self.dropped(sequences, training), mask)
+        return super().projected(sequences, mask, training)
+
     def loop(self, sequences, initial_state, mask, training=False):
-        """Runs the cell over the sequences, and in training moves its moving averages."""
-        cell = self.cell
-        learning = training and self.trainable
-        observing = learning and cell.bits is not None
-        if training and cell.dropout:
-            kept = ops.cast(cell.get_dropout_mask(sequences[:, 0]), cell.compute_dtype)
-            sequences = ops.cast(sequences, cell.compute_dtype) * kept[:, None]
-        projected = cell.projected(sequences)
-        if learning and cell.batch_normalization:
-            projected = cell.normalized_in_training(projected, mask)
-        else:
-            projected = cell.normalized(projected)
-
-        def step(projected, states):
-            peak = states[3:]
-            output, states, inside = cell.integrate(projected, states[:3], training)
-            return output, states + [ops.maximum(p, cell.size(inside["membrane"])) for p in peak]
-
-        initial_state = list(initial_state)
-        if observing:
-            initial_state.append(ops.zeros_like(initial_state[0]))
-        last_output, outputs, states = rnn(
-            step,
-            projected,
-            initial_state,
-            go_backwards=self.go_backwards,
-            mask=mask,
-            unroll=self.unroll,
-            input_length=sequences.shape[1],
-            zero_output_for_mask=self.zero_output_for_mask,
-            return_all_outputs=self.return_sequences,
+        """Runs the cell over the sequences, and in training moves `v_max`."""
+        if not (training and self.trainable and self.cell.bits is not None):
+            return super().loop(sequences, initial_state, mask, training=training)
+        *results, peak = self.steps(
+            sequences, initial_state, mask, training, observed="membrane_size"
         )
-        if observing:
-            cell.observe(states[3])
-        return last_output, outputs, list(states[:3])
+        self.cell.observe(peak)
+        return results
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -812,6 +868,11 @@ class LIF(MembraneRNN):
         stateful: Whether a batch continues with the states that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -879,6 +940,7 @@ class LIF(MembraneRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))
@@ -939,6 +1001,11 @@ class GatedLIF(MembraneRNN):
         stateful: Whether a batch continues with the states that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -1007,6 +1074,7 @@ class GatedLIF(MembraneRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))

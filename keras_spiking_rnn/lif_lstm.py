@@ -7,6 +7,8 @@ Reference:
 import keras
 from keras import activations, ops
 
+from keras_spiking_rnn import fused
+from keras_spiking_rnn.activations import acts_on_elements
 from keras_spiking_rnn.base import SpikingRNN, arguments
 from keras_spiking_rnn.rlif import FiringCell, fire_step
 
@@ -254,15 +256,10 @@ class LIFLSTMCell(FiringCell):
         self.build_membrane()
         self.built = True
 
-    def step(self, inputs, states, training=False):
+    def advance(self, net, states, parameters, training=False):
         """Computes one time step; `inside` has gates, cell state and membrane potentials."""
         membrane, cell = states
-        z = (
-            self.product(self.dropped(inputs, training), self.kernel)
-            + self.product(self.recurrent_dropped(membrane, training), self.recurrent_kernel)
-            + self.value(self.bias)
-        )
-        z_i, z_f, z_c, z_o = ops.split(z, 4, axis=-1)
+        z_i, z_f, z_c, z_o = ops.split(net, 4, axis=-1)
         spikes, state, cell, potential, gates = lif_lstm_step(
             z_i,
             z_f,
@@ -271,12 +268,47 @@ class LIFLSTMCell(FiringCell):
             cell,
             activation=self.activation,
             recurrent_activation=self.recurrent_activation,
-            **self.firing(membrane, training),
+            **self.firing(parameters, membrane, training),
         )
         output, inside = self.respond(spikes, state, potential)
         names = ("input", "forget", "candidate", "output")
         inside |= {**dict(zip(names, gates, strict=True)), "cell": cell}
         return output, [state, cell], inside
+
+    @property
+    def has_retreat(self):
+        """See `SpikingCell.has_retreat`; the activations must act on each element alone."""
+        return super().has_retreat and all(
+            map(acts_on_elements, (self.activation, self.recurrent_activation))
+        )
+
+    # The cell state; the membrane potential is fed back.
+    keeps = (1,)
+    needs_net = True
+
+    def prepared(self, kept, parameters):
+        """The membrane potential, and what its gradient and the cell's are multiplied with."""
+        z_i, z_f, z_c, z_o = ops.split(kept["net"], 4, axis=-1)
+        (i, to_i), (f, to_f), (o, to_o) = (
+            fused.slope(self.recurrent_activation, z) for z in (z_i, z_f, z_o)
+        )
+        candidate, to_candidate = fused.slope(self.activation, z_c)
+        activated, to_c = fused.slope(self.activation, kept[1])
+        to_gates = [candidate * to_i, kept.before(1) * to_f, i * to_candidate, activated * to_o]
+        return {
+            "V": o * activated,
+            "to_gates": ops.concatenate(to_gates, axis=-1),
+            "f": f,
+            "to_c": o * to_c,
+        }
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_u, d_c = d_states
+        d_V, d_parameters = self.retreat_firing(kept["V"], parameters, d_output, d_u)
+        d_c = d_c + d_V * kept["to_c"]
+        d_net = ops.concatenate([d_c, d_c, d_c, d_V], axis=-1) * kept["to_gates"]
+        return d_net, [ops.zeros_like(d_u), d_c * kept["f"]], d_parameters
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -340,6 +372,11 @@ class LIFLSTM(SpikingRNN):
         stateful: Whether a batch continues with the states that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -411,6 +448,7 @@ class LIFLSTM(SpikingRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))

@@ -296,11 +296,23 @@ class LeakyIntegratorCell(SpikingCell):
         self.leak = self.named_weight("leak", (self.units,), trainable=self.learn_leak)
         self.built = True
 
-    def step(self, inputs, states, training=False):
+    def parameters(self):
+        """The leak: see `SpikingCell.parameters`."""
+        return self.values("leak")
+
+    def advance(self, net, states, parameters, training=False):
         """Computes one time step; `inside` has the membrane potential."""
-        current = self.product(self.dropped(inputs, training), self.kernel) + self.value(self.bias)
-        membrane = self.value(self.leak) * states[0] + current
+        membrane = parameters["leak"] * states[0] + net
         return membrane, [membrane], {"membrane": membrane}
+
+    keeps = (0,)
+    needs_net = False
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_membrane = d_states[0] + d_output
+        d_leak = ops.sum(d_membrane * kept.before(0), axis=0)
+        return d_membrane, [parameters["leak"] * d_membrane], {"leak": d_leak}
 
     def multiplications(self, inputs, outputs):
         """Multiplications of one step, from the numbers of inputs and outputs that are not 0."""

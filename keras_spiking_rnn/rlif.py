@@ -10,7 +10,7 @@ import operator
 import keras
 from keras import activations, ops
 
-from keras_spiking_rnn import checks, surrogates
+from keras_spiking_rnn import checks, fused, surrogates
 from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 
 OUTPUT_MODES = ("spike", "analog")
@@ -142,11 +142,71 @@ class FiringCell(SpikingCell):
         """Creates the leak of equation (10)."""
         self.leak = self.named_weight("leak", (self.units,), trainable=self.learn_leak)
 
-    def firing(self, membrane, training):
+    def parameters(self):
+        """The weights of equation (10): see `SpikingCell.parameters`."""
+        return self.values("leak", "membrane_bias")
+
+    def advance(self, net, states, parameters, training=False):
+        """Computes one time step; `inside` has the membrane before reset and the state."""
+        (membrane,) = states
+        spikes, state, potential = rlif_step(
+            U=net,  # (9)
+            u=membrane,
+            **self.firing(parameters, membrane, training),
+        )
+        output, inside = self.respond(spikes, state, potential)
+        return output, [state], inside
+
+    # The membrane potential before the reset is all that the gradients need.
+    keeps = ("membrane",)
+    needs_net = False
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        (d_state,) = d_states
+        d_potential, d_parameters = self.retreat_firing(
+            kept["membrane"], parameters, d_output, d_state
+        )
+        return d_potential, [d_potential], d_parameters
+
+    def retreat_firing(self, V, parameters, d_output, d_u):  # noqa: N803
+        """The gradients of `fire_step` and `respond`.
+
+        Args:
+            V: Membrane potential of the step before the reset.
+            parameters: What `parameters()` returns.
+            d_output: Gradient of the output.
+            d_u: Gradient of the membrane potential that is carried to the next step.
+
+        Returns:
+            A tuple of the gradient of `V` and a dictionary of those of the parameters.
+        """
+        theta, V_reset = self.value(self.threshold), self.value(self.reset)  # noqa: N806
+        alpha, b_mem = parameters["leak"], parameters.get("membrane_bias", 0.0)
+        F = ops.cast(V >= theta, V.dtype)  # (5)
+        u_d = after_reset(F, V, V_reset)  # (6)
+        spikes = self.output_mode == "spike"
+        source = None if spikes else self.analog_source
+        if source == "leaked":
+            d_u = d_u + self._d_analog(alpha * u_d + b_mem, d_output)  # (7), (10)
+        d_u_d = alpha * d_u
+        if source == "reset":
+            d_u_d = d_u_d + self._d_analog(u_d, d_output)
+        d_F = (d_output if spikes else 0.0) + d_u_d * (V_reset - V)
+        d_V = d_u_d * (1 - F) + d_F * self.surrogate.derivative(V - theta)
+        if source in ("integrated", "above_threshold"):
+            d_V = d_V + self._d_analog(V - (theta if source != "integrated" else 0.0), d_output)
+        d_parameters = {"leak": d_u * u_d, "membrane_bias": d_u}
+        return d_V, {name: ops.sum(d_parameters[name], axis=0) for name in parameters}
+
+    def _d_analog(self, source, d_output):
+        return fused.slope(self.analog_activation, source, d_output)[1]
+
+    def firing(self, parameters, membrane, training):
         """The arguments of `fire_step` other than the membrane potential."""
         return {
-            "alpha": self.value(self.leak),
-            "b_mem": self.value(self.membrane_bias),
+            "alpha": parameters.get("leak"),
+            "b_mem": parameters.get("membrane_bias", 0.0),
             "V_thres": self.value(self.threshold),
             "V_reset": self.value(self.reset),
             "surrogate": self.surrogate,
@@ -304,18 +364,6 @@ class RLIFCell(FiringCell):
         self.build_membrane()
         self.built = True
 
-    def step(self, inputs, states, training=False):
-        """Computes one time step; `inside` has the membrane before reset and the state."""
-        (membrane,) = states
-        inputs = self.dropped(inputs, training)
-        spikes, state, potential = rlif_step(
-            U=self.product(inputs, self.kernel) + self.value(self.bias),  # (9)
-            u=membrane,
-            **self.firing(membrane, training),
-        )
-        output, inside = self.respond(spikes, state, potential)
-        return output, [state], inside
-
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
 class RLIF(SpikingRNN):
@@ -369,6 +417,11 @@ class RLIF(SpikingRNN):
             ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -432,6 +485,7 @@ class RLIF(SpikingRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))
@@ -758,11 +812,15 @@ class ConvRLIF2DCell(FiringCell):
             value = ops.reshape(value, (-1, 1, 1))
         return value
 
-    def firing(self, membrane, training):
+    def parameters(self):
+        """The weights of equation (10): see `SpikingCell.parameters`."""
+        return self.values("leak", "membrane_kernel", "membrane_bias")
+
+    def firing(self, parameters, membrane, training):
         """The arguments of `fire_step` other than the membrane potential."""
-        arguments = super().firing(membrane, training)
+        arguments = super().firing(parameters, membrane, training)
         if self.membrane_kernel is not None:
-            arguments["alpha"] = self.value(self.membrane_kernel)
+            arguments["alpha"] = parameters["membrane_kernel"]
             arguments["times"] = self._convolved_membrane
         return arguments
 
@@ -796,18 +854,9 @@ class ConvRLIF2DCell(FiringCell):
         u_d = after_reset(fired, inside["membrane"], self.value(self.reset))
         return [*products, (u_d, self.membrane_kernel)]
 
-    def step(self, inputs, states, training=False):
-        """Computes one time step; `inside` has the membrane before reset and the state."""
-        (membrane,) = states
-        inputs = self.dropped(inputs, training)
-        current = self.product(inputs, self.kernel, self._convolved_inputs)
-        spikes, state, potential = rlif_step(
-            U=current + self.value(self.bias),  # (9)
-            u=membrane,
-            **self.firing(membrane, training),
-        )
-        output, inside = self.respond(spikes, state, potential)
-        return output, [state], inside
+    def projected(self, inputs):
+        """The convolution of the inputs of one step."""
+        return self.product(inputs, self.kernel, self._convolved_inputs)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -904,6 +953,13 @@ class ConvRLIF2D(SpikingRNN):
     """
 
     cell_class = ConvRLIF2DCell
+
+    def projected(self, sequences, mask, training):
+        """The convolutions of the inputs of all steps."""
+        sequences = self.dropped(sequences, training)
+        batch, steps, *image = ops.shape(sequences)
+        convolved = self.cell.projected(ops.reshape(sequences, (-1, *image)))
+        return ops.reshape(convolved, (batch, steps, *ops.shape(convolved)[1:]))
 
     def __init__(
         self,

@@ -20,10 +20,14 @@ CANDIDATE_SURROGATE = surrogates.Gaussian(alpha=0.3)
 CELL_THRESHOLD = 0.1
 
 
+def slope_at(u, theta, two_sided=True):
+    """Where the surrogate is taken: `|u| - |theta|` in (2), or `u - theta`."""
+    return ops.abs(u) - abs(theta) if two_sided else u - theta
+
+
 def spike(u, theta, surrogate, two_sided=True):
-    """1 where `u > theta`; backward `f(|u| - |theta|)` of (2), or `f(u - theta)`."""
-    slope_at = ops.abs(u) - abs(theta) if two_sided else u - theta
-    return surrogate(u - theta, strict=True, slope_at=slope_at)
+    """1 where `u > theta`; backward the surrogate at `slope_at`."""
+    return surrogate(u - theta, strict=True, slope_at=slope_at(u, theta, two_sided))
 
 
 def scaled_gradient(x, factor):
@@ -252,15 +256,10 @@ class SpikingLSTMCell(SpikingCell):
         self.bias = self.lstm_bias()
         self.built = True
 
-    def step(self, inputs, states, training=False):
+    def advance(self, net, states, parameters, training=False):
         """Computes one time step; `inside` has the membrane potentials and the unit state."""
-        h, c = states
-        u = (
-            self.product(self.dropped(inputs, training), self.kernel)
-            + self.product(self.recurrent_dropped(h, training), self.recurrent_kernel)
-            + self.value(self.bias)
-        )
-        u_i, u_f, u_g, u_o = ops.split(u, 4, axis=-1)
+        _, c = states
+        u_i, u_f, u_g, u_o = ops.split(net, 4, axis=-1)
         h, c = spiking_lstm_step(
             u_i,
             u_f,
@@ -277,6 +276,44 @@ class SpikingLSTMCell(SpikingCell):
         )
         inside = {"input": u_i, "forget": u_f, "candidate": u_g, "output": u_o, "cell": c}
         return h, [h, c], inside
+
+    feeds_output = True
+    # The unit state.
+    keeps = (1,)
+
+    def prepared(self, kept, parameters):
+        """What the gradients of the unit state and of the output are multiplied with."""
+        theta_1, theta_2 = self.gate_threshold, self.candidate_threshold
+        u_i, u_f, u_g, u_o = ops.split(kept["net"], 4, axis=-1)
+        c_before, c = kept.before(1), kept[1]
+        i, f, o = (ops.cast(u > theta_1, u.dtype) for u in (u_i, u_f, u_o))
+        g = ops.cast(u_g > theta_2, u_g.dtype)
+        sum_ = f * c_before + i * g
+        slope = 1.0
+        if self.cell_surrogate is not None:
+            slope = self.cell_surrogate.derivative(sum_ - CELL_THRESHOLD)
+        # A 2 is the only sum above 1.
+        o_to_c = o * (1 - (1 - self.gamma) * ops.cast(sum_ > 1, o.dtype))
+        slopes = [
+            surrogate.derivative(slope_at(u, theta, self.two_sided))
+            for u, theta, surrogate in (
+                (u_i, theta_1, self.gate_surrogate),
+                (u_f, theta_1, self.gate_surrogate),
+                (u_g, theta_2, self.candidate_surrogate),
+                (u_o, theta_1, self.gate_surrogate),
+            )
+        ]
+        to_gates = [g * slope, c_before * slope, i * slope, c]
+        to_gates = [each * slope for each, slope in zip(to_gates, slopes, strict=True)]
+        return {"to_gates": ops.concatenate(to_gates, axis=-1), "f": f, "o": o_to_c}
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_h, d_c = d_states
+        d_h = d_h + d_output
+        d_c = d_c + d_h * kept["o"]
+        d_net = ops.concatenate([d_c, d_c, d_c, d_h], axis=-1) * kept["to_gates"]
+        return d_net, [ops.zeros_like(d_h), d_c * kept["f"]], {}
 
 
 def _initializer(identifier):
@@ -331,6 +368,11 @@ class SpikingLSTM(SpikingRNN):
         stateful: Whether a batch continues with the states that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -391,6 +433,7 @@ class SpikingLSTM(SpikingRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))

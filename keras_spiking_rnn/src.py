@@ -246,15 +246,23 @@ class SRCCell(SpikingCell):
         self.bias = self.named_weight("bias", (self.units,))
         self.built = True
 
-    def step(self, inputs, states, training=False):
+    def net_bias(self):
+        """`None`: the bias is that of (5d)."""
+        return None
+
+    def parameters(self):
+        """The bias of (5d): see `SpikingCell.parameters`."""
+        return self.values("bias")
+
+    def advance(self, net, states, parameters, training=False):
         """Computes one time step; `inside` has the input of the spike generation and the states."""
         i, h, h_s = states
         s, i, h, h_s, x = src_step(
-            self.product(self.dropped(inputs, training), self.kernel),
+            net,
             i,
             h,
             h_s,
-            b_h=self.value(self.bias),
+            b_h=parameters["bias"],
             alpha=self.alpha,
             rho=self.rho,
             r=self.r + self.noise(h, self.noise_stddev, training),
@@ -268,6 +276,39 @@ class SRCCell(SpikingCell):
             lagging_gate=self.lagging_gate,
         )
         return s, [i, h, h_s], {"integrator": i, "input": x, "hidden": h, "slow": h_s}
+
+    @property
+    def has_retreat(self):
+        """See `SpikingCell.has_retreat`; near `z` = 1, (5d) cannot be solved for its tanh."""
+        return super().has_retreat and self.z <= 0.9
+
+    # Integrator and hidden state.
+    keeps = (0, 1)
+    needs_net = False
+
+    def prepared(self, kept, parameters):
+        """The derivative of (5b)."""
+        return {"to_x": 1 - ops.square(ops.tanh(kept[0] / self.rho))}
+
+    def retreat(self, kept, parameters, d_output, d_states):
+        """The gradients of one time step: see `SpikingCell.retreat`."""
+        d_i, d_h, d_h_s = d_states
+        h = kept[1]
+        if not self.bypass_relu:
+            d_output = d_output * ops.cast(h > 0, d_output.dtype)
+        d_h = d_h + d_output  # (5f)
+        tanh = h if self.z == 0 else (h - self.z * kept.before(1)) / (1 - self.z)
+        d_sum = d_h * ((1 - self.z) * (1 - ops.square(tanh)))  # (5d)
+        d_i = d_i + d_sum * kept["to_x"]  # (5b)
+        d_before, d_slow = ops.zeros_like(d_h), ops.zeros_like(d_h)
+        if not (self.detach_h and self.detach_h_s):
+            depolarized = ops.cast((kept.before(1) if self.lagging_gate else h) > 0.5, h.dtype)
+            z_s = self.z_hyp + (self.z_dep - self.z_hyp) * depolarized  # (5c)
+        if not self.detach_h:
+            d_before = self.z * d_h + self.r * d_sum + (1 - z_s) * d_h_s
+        if not self.detach_h_s:
+            d_slow = self.r_s * d_sum + z_s * d_h_s
+        return d_i, [self.alpha * d_i, d_before, d_slow], {"bias": ops.sum(d_sum, axis=0)}
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_rnn")
@@ -313,6 +354,11 @@ class SRC(SpikingRNN):
         stateful: Whether a batch continues with the states that the previous batch ended with.
         unroll: Whether to unroll the loop: faster for short sequences, needs more memory.
         zero_output_for_mask: Whether the output is 0 at masked steps.
+        checkpoint_every: Number of steps, or `None`. In training only the states of every so many
+            steps are kept for the gradient, and the steps between are computed once more. The
+            memory then grows with the square root of the number of steps, if this is near it and
+            the layer does not return sequences. It has no effect on the numbers, and none at all
+            where the loop is that of Keras.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -372,6 +418,7 @@ class SRC(SpikingRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=True,
+        checkpoint_every=None,
         **kwargs,
     ):
         super().__init__(**arguments(locals()))
