@@ -6,12 +6,13 @@ REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup lava-dl demo test test-py312 lint pictures lock clean
+.PHONY: help setup lava-dl demo test test-py312 lint pictures bench lock clean
 
 help:
 	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
 	@echo "make test        lint and run all tests on Python 3.10, those with lava-dl and torch too"
 	@echo "make test-py312  run what does not need Lava on Python 3.12 with the newest Keras"
+	@echo "make bench       time training, inference and memory against Keras and other libraries"
 	@echo "make setup       only the environment in .venv"
 	@echo "make lava-dl     add lava-dl with its torch to it (2.5 GB to fetch)"
 	@echo "make pictures    draw the pictures of the documentation again"
@@ -55,6 +56,21 @@ test-py312: .venv312/.ready
 pictures: setup
 	$(PYTHON) docs/make_pictures.py
 
+# The peers do not go with TensorFlow's versions of NumPy.
+.venv-bench/.ready: benchmarks/peers.txt
+	tools/make_venv.sh 3.10 .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	touch $@
+
+bench: setup .venv-bench/.ready
+	$(PYTHON) -m benchmarks.training
+	$(PYTHON) -m benchmarks.memory
+	$(PYTHON) -m benchmarks.growth
+	$(PYTHON) -m benchmarks.parts --workload rlif spiking_lstm
+	$(PYTHON) -m benchmarks.simulators
+	$(PYTHON) -m benchmarks.report
+
 lock: setup
 	$(PYTHON) -m piptools compile --quiet --resolver=backtracking --upgrade --all-extras \
 	    --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host \
@@ -62,4 +78,4 @@ lock: setup
 	sed -i -e '/^keras-spiking-rnn/d' -e '/^#/d' -e '/^$$/d' requirements.lock
 
 clean:
-	rm -rf .venv .venv312 runs
+	rm -rf .venv .venv312 .venv-bench runs
