@@ -19,3 +19,8 @@ def quick_collections():
 def repeatable():
     """No test depends on what ran before it, or on luck."""
     keras.utils.set_random_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Lava first: it forks this process, which grows with each loop that XLA compiles."""
+    items.sort(key=lambda item: "lava" not in item.path.parts)
