@@ -104,6 +104,7 @@ class Loop:
             return [outputs, *after, *largest], gradient
 
         outputs, *rest = run(*tf.nest.flatten(structure))
+        _agree(net, outputs, *rest)
         return outputs, rest[: len(states)], None if observed is None else rest[len(states)]
 
 

@@ -253,6 +253,19 @@ class TestWhereItIsUsed:
         one = layer(X, initial_state=[np.full((1, 4), 0.4, "float32")])
         np.testing.assert_array_equal(layer(X, initial_state=[np.full((3, 4), 0.4, "f")]), one)
 
+    @pytest.mark.parametrize("batch", [3, 2, 4])
+    def test_shapes_are_known_whatever_an_equal_layer_has_met(self, batch):
+        layer = RLIF(4, threshold=0.321, return_sequences=True, return_state=True)
+        layer.build((batch, 7, 3))
+        shapes = []
+
+        @tf.function
+        def run(x):
+            shapes[:] = [each.shape for each in layer(x)]
+
+        run(tf.zeros((batch, 7, 3)))
+        assert shapes == [(batch, 7, 4), (batch, 4)]
+
     def test_it_draws_no_random_number(self):
         def first_number(threshold):
             keras.utils.set_random_seed(0)
