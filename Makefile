@@ -1,15 +1,16 @@
 # Each target does its own set-up; a second call re-uses it.
 
-EXTRAS := lava,nir,datasets,viz,dev
+EXTRAS := lava,nir,datasets,viz,examples,dev
 PYTHON := .venv/bin/python
 REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup lava-dl demo test test-py312 lint pictures bench lock clean
+.PHONY: help setup lava-dl demo adaptive-lstm test test-py312 lint pictures bench lock clean
 
 help:
 	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
+	@echo "make adaptive-lstm  the four tasks of the adaptive LSTM's paper, its table and figures"
 	@echo "make test        lint and run all tests on Python 3.10, those with lava-dl and torch too"
 	@echo "make test-py312  run what does not need Lava on Python 3.12 with the newest Keras"
 	@echo "make bench       time training, inference and memory against Keras and other libraries"
@@ -36,6 +37,14 @@ lava-dl: .venv/.lava-dl
 
 demo: setup
 	$(PYTHON) examples/quickstart.py
+
+adaptive-lstm: setup
+	$(PYTHON) -m examples.adaptive_lstm.sequence_prediction --preset paper \
+	    --results examples/adaptive_lstm/results
+	$(PYTHON) -m examples.adaptive_lstm.t_maze --preset paper \
+	    --results examples/adaptive_lstm/results
+	$(PYTHON) -m examples.adaptive_lstm.report
+	$(PYTHON) -m examples.adaptive_lstm.figures
 
 test: setup lava-dl lint
 	$(PYTHON) -m pytest

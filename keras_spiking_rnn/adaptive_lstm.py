@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 import warnings
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -962,13 +963,13 @@ def _network_simulation(parts, neuron, window):
     """The compiled loop over time of a network, shared by all networks of the same parts."""
     sizes = [size for part, _ in parts for size in part.populations.values()]
 
-    def simulation(inputs, weights, seed):
+    def simulation(inputs, weights, states, start, seed):
         batch = inputs.shape[0]
 
         def step(number, states):
             uniform = [None] * len(sizes)
             if neuron.stochastic:
-                drawn = _uniform((batch, sum(sizes)), seed, number)
+                drawn = _uniform((batch, sum(sizes)), seed, start + number)
                 uniform = tf.split(drawn, sizes, axis=-1) if sizes else []
             uniform = iter(uniform)
             outputs, new_states, cec, spikes = [], [], [], []
@@ -990,8 +991,7 @@ def _network_simulation(parts, neuron, window):
                 spikes.append(fired)
             return new_states, (outputs[-1], cec, spikes)
 
-        states = [part.initial_state(batch) for part, _ in parts]
-        return _recorded(step, states, inputs.shape[1] * window)[1]
+        return _recorded(step, states, inputs.shape[1] * window)
 
     return tf.function(simulation, jit_compile=True)
 
@@ -1027,12 +1027,16 @@ class AdaptiveSpikingLSTM:
     Call arguments:
         inputs: Array of shape `(batch, steps, features)`, or `(steps, features)` for one sequence.
         seed: Seed of the spikes.
+        state: The `NetworkState` to continue from, for inputs that are known only one after the
+            other; by default the network is at rest.
 
     Returns:
-        A `NetworkResponse`.
+        A `NetworkResponse`. Its attribute `state` is what to continue from: calls for parts of a
+        sequence, each with the state of the one before and the same seed, give what one call for
+        all of it gives.
 
     Raises:
-        ValueError: If the shape of the inputs does not fit.
+        ValueError: If the shape of the inputs does not fit, or the state is not of this network.
 
     Reference:
         *Gating out sensory noise in a spike-based Long Short-Term Memory network* (2018),
@@ -1047,8 +1051,8 @@ class AdaptiveSpikingLSTM:
         self.window = window
         self.features = features
 
-    def __call__(self, inputs, seed=0):
-        """Simulates the network from rest: see the class."""
+    def __call__(self, inputs, seed=0, state=None):
+        """Simulates the network: see the class."""
         inputs = np.asarray(inputs, "float32")
         if inputs.ndim not in (2, 3) or inputs.shape[-1] != self.features or 0 in inputs.shape:
             raise ValueError(
@@ -1057,12 +1061,22 @@ class AdaptiveSpikingLSTM:
                 f"shape {inputs.shape}."
             )
         batch = inputs if inputs.ndim == 3 else inputs[None]
+        resting = [part.initial_state(len(batch)) for part, _ in self.parts]
+        state = NetworkState(resting, 0) if state is None else state
+        if _shapes(state.parts) != _shapes(resting):
+            raise ValueError(
+                "AdaptiveSpikingLSTM: `state` must be that of a response of this network to "
+                f"{len(batch)} sequences."
+            )
         simulation = _network_simulation(self.parts, self.neuron, self.window)
         weights = tf.nest.map_structure(tf.constant, self.weights)
         of_sequences = slice(None) if inputs.ndim == 3 else 0
+        states, recorded = simulation(
+            tf.constant(batch), weights, state.parts, tf.constant(state.steps), tf.constant(seed)
+        )
+        state = NetworkState(states, state.steps + batch.shape[1] * self.window)
         outputs, cec, spikes = tf.nest.map_structure(
-            lambda values: np.moveaxis(values.numpy(), 0, 1)[of_sequences],
-            simulation(tf.constant(batch), weights, tf.constant(seed)),
+            lambda values: np.moveaxis(values.numpy(), 0, 1)[of_sequences], recorded
         )
         cec = {name: of["cec"] for name, of in zip(self.names, cec, strict=True) if of}
         spikes = {
@@ -1070,7 +1084,23 @@ class AdaptiveSpikingLSTM:
             for (part, _), name, of in zip(self.parts, self.names, spikes, strict=True)
             for population in part.populations
         }
-        return NetworkResponse(outputs, cec, spikes, dt=self.neuron.dt, window=self.window)
+        return NetworkResponse(outputs, cec, spikes, self.neuron.dt, self.window, state)
+
+
+def _shapes(states):
+    return tf.nest.map_structure(lambda value: tuple(value.shape), states)
+
+
+class NetworkState(NamedTuple):
+    """What an `AdaptiveSpikingLSTM` continues from.
+
+    Attributes:
+        parts: List of the states of its parts, whose tensors are `(batch, units)`.
+        steps: Time steps so far.
+    """
+
+    parts: list
+    steps: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1085,6 +1115,7 @@ class NetworkResponse:
             its spikes, booleans of shape `(batch, steps * window, neurons)`.
         dt: Time step in seconds.
         window: Time steps of a time window, which is a step of the analog network.
+        state: The `NetworkState` in which the network is at the end.
     """
 
     outputs: np.ndarray
@@ -1092,6 +1123,7 @@ class NetworkResponse:
     spikes: dict
     dt: float
     window: int
+    state: NetworkState
 
     def averages(self, last=None):
         """Outputs averaged over each time window, `(batch, steps, out)`: the read-out.

@@ -329,6 +329,175 @@ class TruncatedRTRL:
 
         return train
 
+    def train_symbols(
+        self, weights, symbols, targets, learning_rate, included=None, scored=None, noise=None
+    ):
+        """Trains each network on its own sequences of symbols, in one compiled loop.
+
+        A symbol is an input of 1 among zeros, and the target of a step the output that should be 1
+        among zeros. The weights become those of `train` with `update="sequence"`, up to rounding.
+        It is quicker, because it leaves out what an input of 0 is multiplied with and computes all
+        steps of a sequence at once: nothing recurs but the CEC, which is a sum. If only the last
+        step is scored there is one update in a sequence, and `update="step"` gives the same.
+
+        Args:
+            weights: Dictionary of weights.
+            symbols: Inputs, integers of shape `(trials, networks, steps)`.
+            targets: Outputs that should be 1, integers of shape `(trials, networks, scored)`.
+            learning_rate: Learning rate, a number, or one for each network, `(networks,)`; 0 for a
+                network that is to stay as it is.
+            included: Factor of each network's LSTMs, `(networks,)`: 0 while they do not take part.
+            scored: Number of steps at the end of a sequence that count; by default all.
+            noise: What the outputs get from each LSTM and, with `skip`, first from the input that
+                is 1, is multiplied with 1 plus this number at each step that counts:
+                `(trials, networks, scored, skip + units)`. What is learned with noise has a margin
+                for that of spikes.
+
+        Returns:
+            A tuple `(weights, losses, errors)`: the weights after training, and the loss and the
+            largest absolute error of an output at each step that counts,
+            `(trials, networks, scored)`.
+
+        Raises:
+            ValueError: If an argument does not fit, or the network has a hidden layer.
+        """
+        title = "TruncatedRTRL.train_symbols"
+        if self.hidden:
+            raise ValueError(
+                f"{title}: the network has a hidden layer, whose inputs are not symbols only. Use "
+                "`train`."
+            )
+        networks = weights["memory_kernel"].shape[0]
+        symbols, targets = np.asarray(symbols), np.asarray(targets)
+        if symbols.ndim != 3 or symbols.shape[1] != networks:
+            raise ValueError(
+                f"{title}: `symbols` must have shape (trials, networks, steps), here with "
+                f"{networks} networks. Received the shape {symbols.shape}."
+            )
+        scored = symbols.shape[2] if scored is None else scored
+        if not checks.is_integer(scored, 1) or scored > symbols.shape[2]:
+            raise ValueError(
+                f"{title}: `scored` must be an integer from 1 to the number of steps, "
+                f"{symbols.shape[2]}. Received: scored={scored!r}"
+            )
+        if targets.shape != (*symbols.shape[:2], scored):
+            raise ValueError(
+                f"{title}: `targets` must have shape (trials, networks, scored), here "
+                f"{(*symbols.shape[:2], scored)}. Received the shape {targets.shape}."
+            )
+        noises = (*targets.shape, self.skip + self.units)
+        if noise is not None and np.shape(noise) != noises:
+            raise ValueError(
+                f"{title}: `noise` must have shape (trials, networks, scored, skip + units), here "
+                f"{noises}. Received the shape {np.shape(noise)}."
+            )
+        for name, array, size in (
+            ("symbols", symbols, self.inputs),
+            ("targets", targets, self.outputs),
+        ):
+            if not np.issubdtype(array.dtype, np.integer) or not (
+                0 <= array.min(initial=0) <= array.max(initial=0) < size
+            ):
+                raise ValueError(
+                    f"{title}: `{name}` must be integers from 0 to {size - 1}. Received "
+                    f"{array.dtype} from {array.min()} to {array.max()}."
+                )
+        dtype = weights["memory_kernel"].dtype
+        included, learning_rate = (
+            tf.broadcast_to(tf.cast(1.0 if value is None else value, dtype), (networks,))
+            for value in (included, learning_rate)
+        )
+        symbols, targets = (tf.constant(array, "int32") for array in (symbols, targets))
+        noise = None if noise is None else tf.cast(noise, dtype)
+        return self._train_symbols(weights, symbols, targets, learning_rate, included, noise)
+
+    @functools.cached_property
+    def _train_symbols(self):
+        A, rows = self.activation, self.inputs * self.skip
+
+        def add(kernel, symbols, values):
+            """Adds `values` (networks, steps, out) to the rows of the symbols."""
+            networks = tf.broadcast_to(tf.range(symbols.shape[0])[:, None], symbols.shape)
+            return tf.tensor_scatter_nd_add(kernel, tf.stack([networks, symbols], -1), values)
+
+        def step(weights, symbols, targets, rate, included, noise):
+            """One sequence: in the equations of `step` and `gradients` the axis 1 is the time."""
+            steps, scored = symbols.shape[1], targets.shape[1]
+            nets = tf.gather(weights["memory_kernel"], symbols, batch_dims=1)
+            net_i, net_c = tf.split(nets, 2, axis=-1)
+            g, z = A(net_i), A(net_c)
+            CEC = tf.cumsum(z * g, axis=1)[:, steps - scored :]
+            scale = self.output_scale * included[:, None, None]
+            if noise is not None:
+                scale = scale * (1 + noise[:, :, self.skip :])
+            m, kernel = scale * A(CEC), weights["of_memory"]
+            net_o = tf.einsum("nsk,nko->nso", m, kernel)
+            last, x = symbols[:, steps - scored :], 1.0
+            if self.skip:
+                x = x if noise is None else 1 + noise[:, :, :1]
+                net_o += x * tf.gather(weights["of_inputs"], last, batch_dims=1)
+            if self.use_bias:
+                net_o += weights["output_bias"][:, None]
+            y = net_o if self.output_activation is None else self.output_activation(net_o)
+            error = y - tf.one_hot(targets, self.outputs, dtype=y.dtype)
+            dL_dnet = error
+            if self.output_activation is not None:
+                dL_dnet = error * self.output_activation.derivative(net_o)
+            dCEC = tf.einsum("nso,nko->nsk", dL_dnet, kernel) * scale * A.derivative(CEC)
+            # What a step writes into the CEC counts at it and at all steps that follow.
+            later = tf.cumsum(dCEC, axis=1, reverse=True)
+            before = tf.repeat(later[:, :1], steps - scored, axis=1)
+            later = tf.concat([before, later], axis=1)
+            of_gates = tf.concat(
+                [later * z * A.derivative(net_i), later * A.derivative(net_c) * g], axis=-1
+            )
+            down = -rate[:, None, None]
+            after = {
+                "memory_kernel": add(weights["memory_kernel"], symbols, down * of_gates),
+                "of_memory": kernel + down * tf.einsum("nsk,nso->nko", m, dL_dnet),
+            }
+            if self.skip:
+                after["of_inputs"] = add(weights["of_inputs"], last, down * x * dL_dnet)
+            if self.use_bias:
+                after["output_bias"] = weights["output_bias"] + down[:, 0] * tf.reduce_sum(
+                    dL_dnet, axis=1
+                )
+            loss = tf.reduce_sum(tf.square(error), axis=-1) / 2
+            return after, loss, tf.reduce_max(tf.abs(error), axis=-1)
+
+        @tf.function(jit_compile=True)
+        def train(weights, symbols, targets, rate, included, noise):
+            trials = symbols.shape[0]
+            weights = dict(weights)
+            of_outputs = weights.pop("output_kernel")
+            weights["of_memory"] = of_outputs[:, rows:]
+            if self.skip:
+                weights["of_inputs"] = of_outputs[:, :rows]
+            losses, errors = (
+                tf.TensorArray(rate.dtype, size=trials, element_shape=targets.shape[1:])
+                for _ in range(2)
+            )
+
+            def one_trial(trial, weights, losses, errors):
+                weights, loss, error = step(
+                    weights,
+                    symbols[trial],
+                    targets[trial],
+                    rate,
+                    included,
+                    None if noise is None else noise[trial],
+                )
+                return trial + 1, weights, losses.write(trial, loss), errors.write(trial, error)
+
+            _, weights, losses, errors = tf.while_loop(
+                lambda trial, *_: trial < trials, one_trial, (0, weights, losses, errors)
+            )
+            kernels = [weights.pop("of_inputs")] if self.skip else []
+            weights["output_kernel"] = tf.concat([*kernels, weights.pop("of_memory")], axis=1)
+            return weights, losses.stack(), errors.stack()
+
+        return train
+
     def to_keras(self, weights, network=0, name=None):
         """One of the networks as a Keras model, for example for `convert`.
 

@@ -845,6 +845,30 @@ class TestConversion:
         assert one.spike_count() == batch.spike_count()[0] > 0
         assert not np.array_equal(network(x, seed=2).outputs, batch.outputs)
 
+    @pytest.mark.parametrize("neuron", [NEURONS[0], NEURONS[3]], ids=ids)
+    def test_part_after_part_is_the_whole_sequence(self, neuron):
+        # Steps of 2, 1 and 3 windows, each with the state that the one before ended with.
+        network = convert(
+            self.model(fit_aan(neuron).activation), neuron, time_window=20e-3, tolerance=1.0
+        )
+        x = np.random.default_rng(2).uniform(0, 3, (4, 6, 3))
+        whole = network(x, seed=1)
+        state, parts = None, []
+        for first, last in ((0, 2), (2, 3), (3, 6)):
+            parts.append(network(x[:, first:last], seed=1, state=state))
+            state = parts[-1].state
+        assert state.steps == whole.state.steps == 120
+        for name, trains in whole.spikes.items():
+            joined = np.concatenate([part.spikes[name] for part in parts], axis=1)
+            np.testing.assert_array_equal(joined, trains)
+        joined = np.concatenate([part.averages() for part in parts], axis=1)
+        np.testing.assert_allclose(joined, whole.averages(), rtol=1e-6, atol=1e-7)
+        np.testing.assert_array_equal(
+            parts[-1].final_cec()["memory"][:, -1], whole.final_cec()["memory"][:, -1]
+        )
+        from_rest = network(x[:, 2:3], seed=1)
+        assert not np.array_equal(from_rest.outputs, parts[1].outputs)
+
     def test_a_deterministic_network_does_not_depend_on_the_seed(self):
         network = convert(analog_layer(neuron=NEURONS[3]), NEURONS[3], time_window=20e-3)
         x = np.random.default_rng(2).uniform(0, 2, (2, 6, 3))
@@ -969,3 +993,6 @@ class TestConversion:
         for shape in [(3,), (2, 4), (2, 3, 4), (0, 4, 3)]:
             with pytest.raises(ValueError, match=r"must have shape \(batch, steps, features\).*3"):
                 network(np.ones(shape))
+        state = network(np.ones((2, 4, 3))).state
+        with pytest.raises(ValueError, match="`state` must be that of .* to 3 sequences"):
+            network(np.ones((3, 4, 3)), state=state)

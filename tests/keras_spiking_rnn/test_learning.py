@@ -162,6 +162,96 @@ class TestTruncatedRTRL:
         assert same == [True, False]
         assert not np.array_equal(weights["hidden_kernel"][0], after["hidden_kernel"][0])
 
+    def symbols(self, scored, networks=3, steps=7):
+        """Sequences in which symbols repeat, for networks of two LSTMs, and for one without."""
+        random = np.random.default_rng(5)
+        symbols = random.integers(0, 4, (6, networks, steps))
+        return symbols, random.integers(0, 5, (6, networks, scored))
+
+    @pytest.mark.parametrize("arguments", NETWORKS[:2] + [{**NETWORKS[3], "hidden": 0}])
+    @pytest.mark.parametrize("scored,update", [(7, "sequence"), (3, "sequence"), (1, "step")])
+    def test_symbols_are_one_hot_inputs(self, arguments, scored, update):
+        network = TruncatedRTRL(4, 2, 5, **arguments)
+        weights = float64(network.initial_weights(3, limit=1.0, memory_offset=0.5, seed=4))
+        symbols, targets = self.symbols(scored)
+        rates, included = [0.5, 1.0, 0.0], [1.0, 0.0, 1.0]
+        after, losses, errors = network.train_symbols(
+            weights, symbols, targets, rates, included, scored
+        )
+        one_hot = np.zeros((6, 3, 7, 5))
+        one_hot[:, :, 7 - scored :] = np.eye(5)[targets]
+        expected, outputs = network.train(
+            weights,
+            np.eye(4)[symbols],
+            one_hot,
+            rates,
+            included,
+            step_weights=np.arange(7) >= 7 - scored,
+            update=update,
+        )
+        assert after.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(after[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
+        moved = np.abs(after["memory_kernel"] - weights["memory_kernel"]).max(axis=(1, 2))
+        assert moved[0] > 1e-3 and moved[1] == moved[2] == 0
+        difference = (outputs - one_hot)[:, :, 7 - scored :]
+        np.testing.assert_allclose(losses, np.square(difference).sum(-1) / 2, rtol=1e-9)
+        np.testing.assert_allclose(errors, np.abs(difference).max(-1), rtol=1e-9)
+
+    @pytest.mark.parametrize("skip", [False, True])
+    def test_noise_is_on_what_the_outputs_get(self, skip):
+        """The gradient is that of the loss with the noise, as automatic differentiation has it."""
+        network = TruncatedRTRL(4, 2, 5, skip=skip, output_activation=AAN())
+        weights = float64(network.initial_weights(3, limit=1.0, memory_offset=0.5, seed=4))
+        symbols, targets = (values[:1] for values in self.symbols(scored=3))
+        noise = np.random.default_rng(6).normal(0, 0.5, (1, 3, 3, skip + 2))
+        included = [1.0, 0.0, 1.0]
+        after, losses, _ = network.train_symbols(
+            weights, symbols, targets, 0.5, included, scored=3, noise=noise
+        )
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            state, loss = network.initial_state(3, "float64"), 0.0
+            for t in range(7):
+                x = tf.one_hot(symbols[0, :, t], 4, dtype="float64")
+                _, state, inside = network.step(weights, state, x, tf.constant(included, "float64"))
+                if t < 4:
+                    continue
+                factor = 1 + noise[0, :, t - 4]
+                parts = [factor[:, :1] * x] if skip else []
+                of_memory = factor[:, skip:] * inside["features"][:, -2:]
+                features = tf.concat([*parts, of_memory], axis=-1)
+                net = tf.einsum("nf,nfo->no", features, weights["output_kernel"])
+                error = AAN()(net + weights["output_bias"]) - np.eye(5)[targets[0, :, t - 4]]
+                np.testing.assert_allclose(
+                    losses[0, :, t - 4], tf.reduce_sum(error**2, -1) / 2, rtol=1e-9
+                )
+                loss += tf.reduce_sum(error**2) / 2
+        for name, gradient in tape.gradient(loss, weights).items():
+            np.testing.assert_allclose(
+                after[name], weights[name] - 0.5 * gradient, rtol=1e-8, atol=1e-11, err_msg=name
+            )
+
+    def test_symbols_that_do_not_fit(self):
+        network = TruncatedRTRL(4, 2, 5)
+        weights = network.initial_weights(3)
+        symbols, targets = self.symbols(scored=2)
+        with pytest.raises(ValueError, match="`symbols` must have shape .* with 3 networks"):
+            network.train_symbols(weights, symbols[:, :2], targets, 0.1)
+        with pytest.raises(ValueError, match="`scored` must be an integer from 1 to .* 7"):
+            network.train_symbols(weights, symbols, targets, 0.1, scored=8)
+        with pytest.raises(ValueError, match=r"`targets` must have shape .* here \(6, 3, 7\)"):
+            network.train_symbols(weights, symbols, targets, 0.1)
+        with pytest.raises(ValueError, match="`symbols` must be integers from 0 to 3"):
+            network.train_symbols(weights, symbols + 1, targets, 0.1, scored=2)
+        with pytest.raises(ValueError, match="`targets` must be integers from 0 to 4"):
+            network.train_symbols(weights, symbols, targets + 0.5, 0.1, scored=2)
+        with pytest.raises(ValueError, match=r"`noise` must have shape .* here \(6, 3, 2, 2\)"):
+            network.train_symbols(weights, symbols, targets, 0.1, scored=2, noise=np.ones(2))
+        hidden = TruncatedRTRL(4, 2, 5, hidden=3)
+        with pytest.raises(ValueError, match="has a hidden layer"):
+            hidden.train_symbols(hidden.initial_weights(3), symbols, targets, 0.1, scored=2)
+
     def test_it_learns_what_only_a_memory_can_know_and_converts(self):
         # The last symbol of (x, a1, a2, a3, x) or (y, a1, a2, a3, y) is the first one: half of the
         # networks have no LSTMs and cannot do better than 0.5 for each.
@@ -247,6 +337,156 @@ class TMaze:
         reward = 0.0 if moved != self.position else -0.4
         self.position = moved
         return self.observation(), reward, False, self.steps >= 50, {}
+
+
+class Recall:
+    """A cue, `length` steps of waiting, and a reward for the action it named; in TensorFlow."""
+
+    randoms = 1
+
+    def __init__(self, length=2, time_limit=99):
+        self.length = length
+        self.time_limit = time_limit
+
+    def reset(self, uniform):
+        cue = tf.cast(uniform[:, 0] < 0.5, "int32")
+        return {"cue": cue, "steps": tf.zeros_like(cue)}, tf.one_hot(cue, 3)
+
+    def step(self, state, actions, uniform):
+        steps = state["steps"] + 1
+        terminated = steps > self.length
+        rewards = tf.where(terminated & (actions == state["cue"]), 1.0, 0.0)
+        waiting = tf.one_hot(tf.fill(tf.shape(steps), 2), 3)
+        truncated = (steps >= self.time_limit) & ~terminated
+        return {**state, "steps": steps}, waiting, rewards, terminated, truncated
+
+
+class TestCompiledEnvironment:
+    def agents(self, networks=3, **arguments):
+        network = TruncatedRTRL(3, 2, 2, hidden=2, normalize_at=1.0)
+        return RLLSTM(
+            network,
+            networks,
+            **{"learning_rate": 0.05, "limit": 0.8, "memory_offset": 1.0, "seed": 5, **arguments},
+        )
+
+    @pytest.mark.parametrize("environment", [Recall(), Recall(4, time_limit=3)])
+    def test_the_loop_does_what_step_after_step_does(self, environment, monkeypatch):
+        # With the same random numbers, one call of `learn` for each step.
+        agents, others = self.agents(), self.agents()
+        monkeypatch.setattr(others, "_uniform", lambda draw: agents._uniform(draw, 1))
+        draw = tf.function(agents._uniform, jit_compile=True)
+        agents.start(environment)
+        state, x = environment.reset(agents._uniform(tf.constant([5, 1]), 1)[:, 2:])
+        actions = others.begin(x)
+        totals, returns = np.zeros(3), [[], [], []]
+        for number in range(2, 14):
+            np.testing.assert_array_equal(agents._agents["episode"]["action"], actions)
+            uniform = draw(tf.constant([5, number]), 1)[:, 2:]
+            state, x, rewards, terminated, truncated = environment.step(state, actions, uniform)
+            done = (terminated | truncated).numpy()
+            first_state, first = environment.reset(uniform)
+            state = {name: tf.where(done, first_state[name], state[name]) for name in state}
+            actions = others.learn(rewards, x, terminated, truncated, first)
+            agents.train(1)
+            for ours, expected in zip(
+                tf.nest.flatten(agents._agents), tf.nest.flatten(others._agents), strict=True
+            ):
+                np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+            totals = totals + rewards.numpy()
+            for agent in np.flatnonzero(done):
+                returns[agent].append(totals[agent])
+                totals[agent] = 0
+        learned = agents.weights["output_kernel"].numpy()
+        assert not np.allclose(learned, self.agents().weights["output_kernel"], atol=1e-4)
+        steps, episodes, mean_return, converged, _ = agents.progress
+        assert steps.tolist() == [12] * 3
+        assert episodes.tolist() == [len(of_agent) for of_agent in returns] == [4] * 3
+        np.testing.assert_allclose(mean_return, [np.mean(of_agent) for of_agent in returns])
+        assert not converged.any()
+
+    def test_chunks_and_snapshots_change_nothing(self):
+        agents, others, restored = (self.agents() for _ in range(3))
+        agents.start(Recall())
+        whole = agents.train(60)
+        others.start(Recall())
+        others.train(25)
+        snapshot = others.snapshot()
+        others.train(35)
+        restored.start(Recall())
+        restored.restore(snapshot)
+        restored.train(10)
+        restored.train(25)
+        for name, value in agents.weights.items():
+            np.testing.assert_array_equal(value, others.weights[name])
+            np.testing.assert_array_equal(value, restored.weights[name])
+        for progress in (others.progress, restored.progress):
+            np.testing.assert_array_equal(progress.mean_return, whole.mean_return)
+            assert progress.steps.tolist() == [60] * 3
+        for steps in (7, 5):
+            others.start(Recall())
+            others.train(steps)
+        restored.restore(others.snapshot())
+        assert restored.steps == others.steps == 5
+
+    def test_agents_stop_learning_when_they_have_converged(self):
+        agents = self.agents(networks=12, seed=3, trace_decay=0.5, temperature=0.1)
+        agents.start(Recall(0), episodes=20)
+        before = agents.train(0, target=0.85)
+        assert np.isnan(before.mean_return).all()
+        some = None
+        for _ in range(40):
+            progress = agents.train(100, target=0.85)
+            if some is None and progress.converged.any() and not progress.converged.all():
+                some = progress, {name: value.numpy() for name, value in agents.weights.items()}
+        progress_then, weights_then = some
+        stopped = progress_then.converged
+        assert (progress.converged >= stopped).all()
+        assert (progress.mean_return[progress.converged] > 0.85).all()
+        assert (progress.episodes >= 20).all()
+        np.testing.assert_array_equal(progress.steps[stopped], progress_then.steps[stopped])
+        for name, value in agents.weights.items():
+            np.testing.assert_array_equal(value.numpy()[stopped], weights_then[name][stopped])
+            assert not np.array_equal(value.numpy()[~stopped], weights_then[name][~stopped])
+
+    def test_agents_may_go_on_learning_when_they_have_converged(self):
+        agents = self.agents(networks=6, seed=3, trace_decay=0.5, temperature=0.1)
+        agents.start(Recall(0), episodes=20)
+        target, progress = 0.6, agents.train(0)
+        while not progress.converged.any():
+            progress = agents.train(100, target, stop=1.1)
+        converged = progress.converged
+        before = agents.weights["output_kernel"].numpy()[converged]
+        later = agents.train(200, target, stop=1.1)
+        np.testing.assert_array_equal(later.steps[converged], progress.steps[converged])
+        assert (later.episodes > progress.episodes).all()
+        assert not later.stopped.any(), "nobody has a reward of 1.1"
+        assert not np.array_equal(agents.weights["output_kernel"].numpy()[converged], before)
+
+    def test_calls_that_do_not_fit(self):
+        agents = self.agents()
+        with pytest.raises(RuntimeError, match=r"call start\(environment\) before train"):
+            agents.train(5)
+        with pytest.raises(ValueError, match="`episodes` must be an integer of at least 1"):
+            agents.start(Recall(), episodes=0)
+        agents.start(Recall())
+        snapshot = agents.snapshot()
+        with pytest.raises(RuntimeError, match="call begin"):
+            agents.learn([0, 0, 0], np.ones((3, 3)), False, False)
+        agents.begin(np.ones((3, 3)))
+        with pytest.raises(RuntimeError, match="call start"):
+            agents.train(5)
+        for call in (agents.snapshot, lambda: agents.restore(snapshot)):
+            with pytest.raises(RuntimeError, match="call start"):
+                call()
+        agents.start(Recall())
+        for steps in (-5, 2.5, "a"):
+            with pytest.raises(ValueError, match="`steps` must be an integer of at least 0"):
+                agents.train(steps)
+        others = self.agents(networks=2)
+        others.start(Recall())
+        with pytest.raises(ValueError, match="`snapshot` must be of agents with the same network"):
+            others.restore(snapshot)
 
 
 class TestAdvantageLearning:
@@ -353,7 +593,7 @@ class TestAdvantageLearning:
         for _ in range(400):
             agent.learn([0.3], x, False, False)
         assert agent.errors.numpy().item() == pytest.approx(0.3 / 0.1, rel=1e-4)
-        predicted = agent._predicted_error(tf.constant(x, "float32"))
+        predicted = agent._predicted_error(agent.exploration_weights, tf.constant(x, "float32"))
         assert predicted.numpy().item() == pytest.approx(3 / (1 - 0.5), rel=1e-2)
 
     def test_weights_stay_without_learning(self):

@@ -1,0 +1,1 @@
+"""Programs to run from the project's folder, `python -m examples.NAME`."""
