@@ -43,16 +43,20 @@ from lava_export.quantize.base import noting, raise_first
 from lava_export.report import QuantizationReport
 from lava_export.training.gated_lif import QuantizedGatedLIFCell, QuantizedGatedLIFDescription
 from lava_export.training.layer import QuantizedCell, QuantizedRNN, traced
+from lava_export.training.lif import QuantizedLIFCell, QuantizedLIFDescription
 from lava_export.training.rlif import QuantizedRLIFCell, QuantizedRLIFDescription
 from lava_export.training.spiking_lstm import (
     QuantizedSpikingLSTMCell,
     QuantizedSpikingLSTMDescription,
 )
+from lava_export.training.src import QuantizedSRCCell, QuantizedSRCDescription
 
 QUANTIZED = (
     QuantizedRLIFDescription,
     QuantizedSpikingLSTMDescription,
     QuantizedGatedLIFDescription,
+    QuantizedLIFDescription,
+    QuantizedSRCDescription,
 )
 
 # The cells that have a counterpart on the chip, and what describes them.
@@ -67,6 +71,8 @@ CELLS = {
     QuantizedRLIFCell: QuantizedRLIFDescription,
     QuantizedSpikingLSTMCell: QuantizedSpikingLSTMDescription,
     QuantizedGatedLIFCell: QuantizedGatedLIFDescription,
+    QuantizedLIFCell: QuantizedLIFDescription,
+    QuantizedSRCCell: QuantizedSRCDescription,
 }
 
 

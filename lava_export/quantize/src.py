@@ -147,6 +147,11 @@ class SRCDescription(base.Description):
             leak_error=float(np.abs(keeps - leaks).max()),
             pulses=[self.pulses(outputs), self.pulses(simulation.spikes)],
             activity=[float((spikes > 0).mean()) for spikes in (outputs, simulation.spikes)],
+            settings={
+                "shift": shift.tolist(),
+                "current_shift": bare.current_shift,
+                "gain_shift": bare.gain_shift,
+            },
         )
         return synapses, units, record, outputs
 
@@ -174,7 +179,7 @@ class SRCDescription(base.Description):
         return np.abs(self.reach()).max() * float((self.alpha ** np.arange(steps)).sum())
 
     def feedbacks(self):
-        """The registers `rho`, `r`, `r_s`, `bias` and `gain_shift`, which is as small as it can be.
+        """The registers but `shift` and `current_shift`, with the smallest `gain_shift` that fits.
 
         Raises:
             ConversionError: If none is large enough.
@@ -182,11 +187,9 @@ class SRCDescription(base.Description):
         values = {"rho": self.rho, "r": self.r, "r_s": self.r_s, "bias": self.bias}
         low, high = arithmetic.RANGES["gain_shift"]
         for gain_shift in range(low, high + 1):
-            registers = {"gain_shift": gain_shift}
-            for name, value in values.items():
-                unity = (1 << HIDDEN_SHIFT if name == "bias" else UNITY) >> gain_shift
-                registers[name] = np.rint(unity * np.asarray(value)).astype(np.int64)
-            if all(_fits(*register) for register in registers.items()):
+            bias = np.rint((1 << HIDDEN_SHIFT - gain_shift) * self.bias).astype(np.int64)
+            registers = {**constants(self, gain_shift), "bias": bias}
+            if all(_fits(name, registers[name]) for name in values):
                 return registers
         name = max(values, key=lambda name: np.abs(values[name]).max())
         raise ConversionError(
@@ -210,15 +213,22 @@ class SRCDescription(base.Description):
                 f"Layer '{self.name}': its integrators reach {seen:.3g}, but in 24 bits they hold "
                 f"{STATE_MAX / unity:.3g}: regularise the kernel while training."
             )
-        keeps = {"keep_i": self.alpha, "keep_h": self.z}
-        keeps |= {"keep_hyp": self.z_hyp, "keep_dep": self.z_dep}
-        return {
-            **{name: int(base.kept(np.array(value))) for name, value in keeps.items()},
-            **self.feedbacks(),
-            "current_shift": int(min(current_shift, arithmetic.RANGES["current_shift"][1])),
-            "lagging": int(self.lagging_gate),
-            "bits": BITS,
-        }
+        current_shift = int(min(current_shift, arithmetic.RANGES["current_shift"][1]))
+        return {**self.feedbacks(), "current_shift": current_shift}
+
+
+def constants(layer, gain_shift):
+    """The registers that follow from the numbers of a layer, an `SRCDescription` or `SRCCell`."""
+    keeps = {"keep_i": layer.alpha, "keep_h": layer.z}
+    keeps |= {"keep_hyp": layer.z_hyp, "keep_dep": layer.z_dep}
+    gains = {"rho": layer.rho, "r": layer.r, "r_s": layer.r_s}
+    return {
+        **{name: int(base.kept(np.array(value))) for name, value in keeps.items()},
+        **{name: int(np.rint((UNITY >> gain_shift) * value)) for name, value in gains.items()},
+        "gain_shift": gain_shift,
+        "lagging": int(layer.lagging_gate),
+        "bits": BITS,
+    }
 
 
 def _fits(name, values):

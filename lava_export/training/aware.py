@@ -8,13 +8,21 @@ from lava_export import convert
 from lava_export.quantize import ConversionError
 from lava_export.training.gated_lif import QuantizedGatedLIFCell
 from lava_export.training.layer import QuantizedCell, QuantizedRNN
+from lava_export.training.lif import QuantizedLIFCell
 from lava_export.training.rlif import QuantizedRLIFCell
 from lava_export.training.spiking_lstm import QuantizedSpikingLSTMCell
+from lava_export.training.src import QuantizedSRCCell
 
 # The cells that can be trained in integers, and what takes their place.
 QUANTIZED = {
     cell.original: cell
-    for cell in (QuantizedRLIFCell, QuantizedSpikingLSTMCell, QuantizedGatedLIFCell)
+    for cell in (
+        QuantizedRLIFCell,
+        QuantizedSpikingLSTMCell,
+        QuantizedLIFCell,
+        QuantizedGatedLIFCell,
+        QuantizedSRCCell,
+    )
 }
 
 

@@ -3,9 +3,13 @@
 Integers are held by floats, which are exact: in float32 up to 24 bits, in float64 up to 53.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from lava_export import arithmetic
+
+# From 0 to where it stays 1: one look takes a tenth of the operations of its lines.
+TANH = arithmetic.tanh(np.arange(4 * arithmetic.DECAY_UNITY)).astype(np.float32)
 
 
 def straight_through(exact, smooth):
@@ -74,6 +78,11 @@ def whole(x, shift):
     return tf.floor(float64(x) * 2.0 ** float64(shift))
 
 
+def arriving(current, shift):
+    """As `arithmetic.arriving`, in float64 and without a gradient."""
+    return saturate(whole(saturate(float64(current)), shift))
+
+
 def sigmoid(x, fine):
     """`arithmetic.sigmoid`, or its `fine_sigmoid`, in float64 and without a gradient."""
     unity = float(arithmetic.DECAY_UNITY)
@@ -88,19 +97,11 @@ def sigmoid(x, fine):
 
 def tanh(x):
     """As `arithmetic.tanh`, in float64 and without a gradient."""
-    size = tf.abs(float64(x))
-    half, quarter, eighth, sixteenth, last = (whole(size, -n) for n in (1, 2, 3, 4, 6))
-    y = tf.minimum(size - last, float(arithmetic.DECAY_UNITY))
-    for line in (
-        size - eighth + 116,
-        size - quarter + 353,
-        half + eighth + 676,
-        half - last + 1140,
-        half - eighth + 1582,
-        quarter - whole(size, -8) + 2211,
-        eighth + last + 2847,
-        sixteenth + 3429,
-        last - whole(size, -10) + 3889,
-    ):
-        y = tf.minimum(y, line)
+    size = tf.minimum(tf.abs(float64(x)), len(TANH) - 1.0)
+    y = float64(tf.gather(TANH, tf.cast(size, tf.int32)))
     return tf.where(x < 0, -y, y)
+
+
+def mix(x, y, share):
+    """As `arithmetic.mix`, in float64 and without a gradient."""
+    return decay(x, share) + decay(y, arithmetic.DECAY_UNITY - share)

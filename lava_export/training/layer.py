@@ -4,10 +4,12 @@ from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_spiking_rnn import metrics
 from keras_spiking_rnn.base import constructor_arguments, serialized
 from lava_export.quantize import ConversionError
+from lava_export.training.integers import float64, straight_through
 
 # Even, and the same for matrices with one sign as with both.
 LARGEST_WEIGHT = 254
@@ -32,6 +34,17 @@ def check_leaks(name, keep, leak_groups):
             f"Layer '{name}' was trained in integers and has {count} different leaks, which stay "
             f"as they are: leave out leak_groups={leak_groups}."
         )
+
+
+def messages(inputs, scale, dtype):
+    """What comes to the chip, integers, of which 1 is `scale` in Keras."""
+    smooth = tf.cast(inputs, dtype) / scale
+    return straight_through(tf.round(float64(smooth)), smooth)
+
+
+def weighted(messages, weights):
+    """The weighted inputs; in float64, because graded ones may exceed float32's integers."""
+    return tf.matmul(float64(messages), float64(weights))
 
 
 class QuantizedCell:

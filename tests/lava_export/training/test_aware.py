@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import lava_export
-from keras_spiking_rnn import RLIF, GatedLIF, RLIFCell, SpikingLSTM, TimeSum
+from keras_spiking_rnn import LIF, RLIF, SRC, GatedLIF, RLIFCell, SpikingLSTM, TimeSum
 from lava_export import ConversionError
 from lava_export.training.layer import QuantizedRNN
 
@@ -50,6 +50,25 @@ def gated_lif(units, **options):
     return GatedLIF(units, return_sequences=True, **{**defaults, **options})
 
 
+def lif(units, **options):
+    defaults = {
+        "threshold": list(np.random.default_rng(units).uniform(0.3, 1.0, units)),
+        "use_bias": True,
+        "learn_current_decay": True,
+        "learn_membrane_decay": True,
+        "kernel_initializer": random(0.3),
+        "bias_initializer": random(0.1, 2),
+        "current_decay_initializer": keras.initializers.RandomUniform(0.3, 0.9, seed=1),
+        "membrane_decay_initializer": keras.initializers.RandomUniform(0.5, 1.0, seed=1),
+    }
+    return LIF(units, return_sequences=True, **{**defaults, **options})
+
+
+def src(units, **options):
+    defaults = {"bias_initializer": -4.5, "z_hyp": 0.5, "kernel_initializer": random(1.0)}
+    return SRC(units, return_sequences=True, **{**defaults, **options})
+
+
 LAYERS = {
     "RLIF": rlif,
     "RLIF without biases": lambda units: rlif(units, use_bias=False, use_membrane_bias=False),
@@ -68,10 +87,21 @@ LAYERS = {
         units, bits=4, signed=True, threshold_ratio=2
     ),
     "GatedLIF with one bit": lambda units: gated_lif(units, bits=1, threshold_ratio=1),
+    "LIF": lif,
+    "LIF without bias": lambda units: lif(units, use_bias=False, learn_current_decay=False),
+    "LIF with graded outputs": lambda units: lif(units, bits=6, initial_v_max=2.0),
+    "LIF with signed outputs": lambda units: lif(
+        units, bits=4, signed=True, threshold_ratio=2, initial_v_max=2.0
+    ),
+    "SRC": src,
+    "SRC with a lagging gate": lambda units: src(units, lagging_gate=True, z=0.2, z_dep=0.3),
+    "SRC with all gradients": lambda units: src(
+        units, detach_h=False, detach_h_s=False, alpha=0.97, rho=2.0, r_s=-5.0
+    ),
 }
 
 
-COMPILED = ("RLIF", "SpikingLSTM", "GatedLIF")  # those trained in a graph
+COMPILED = ("RLIF", "SpikingLSTM", "GatedLIF", "LIF", "SRC")  # those trained in a graph
 
 
 @pytest.fixture
@@ -216,6 +246,11 @@ class TestModel:
         trained(aware)
         assert_exports_exactly(aware, data(30, seed=2)[0])
 
+    def test_pulses_to_another_kind_of_layer(self):
+        model = model_of(src(12), lif(8, bits=4, initial_v_max=2.0, kernel_initializer=random(1.0)))
+        aware = lava_export.quantization_aware(model, data()[0])
+        assert_exports_exactly(aware, data(30, seed=1)[0])
+
     @pytest.mark.filterwarnings("ignore::lava_export.QuantizationWarning")
     def test_sums_beyond_24_bits(self):
         """Graded inputs of many lines: float32 does not hold their sums."""
@@ -280,7 +315,7 @@ class TestErrors:
         with pytest.raises(ConversionError, match="is already in integers"):
             lava_export.quantization_aware(aware, data()[0])
 
-    @pytest.mark.parametrize("layer", [rlif, gated_lif])
+    @pytest.mark.parametrize("layer", [rlif, lif, gated_lif])
     def test_groups_of_leaks_that_were_trained(self, layer):
         x = data()[0]
         aware = lava_export.quantization_aware(model_of(layer(8)), x)

@@ -28,6 +28,20 @@ def test_decay(x, keep):
 
 
 @QUICK
+@given(x=arrays(1 - LIMIT, LIMIT - 1), y=arrays(1 - LIMIT, LIMIT - 1), share=st.integers(0, 4096))
+def test_mix(x, y, share):
+    floats = (value.astype(np.float32) for value in (x, y))
+    np.testing.assert_array_equal(integers.mix(*floats, share), arithmetic.mix(x, y, share))
+
+
+@QUICK
+@given(x=arrays(-3 * LIMIT, 3 * LIMIT), shift=st.integers(-15, 15))
+def test_arriving(x, shift):
+    expected = arithmetic.arriving(x, shift)
+    np.testing.assert_array_equal(integers.arriving(x.astype(np.float64), shift), expected)
+
+
+@QUICK
 @given(x=arrays(-3 * LIMIT, 3 * LIMIT))
 def test_wrap_and_saturate(x):
     for name in ("wrap", "saturate"):
