@@ -14,18 +14,30 @@ from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 # a logistic activation and whose modulated input has a hyperbolic tangent.
 GATE_SURROGATE = surrogates.Gaussian(alpha=4.0)
 CANDIDATE_SURROGATE = surrogates.Gaussian(alpha=0.3)
+# Not the paper's, but without it nothing is learned: see `examples/spiking_lstm/ablation.py`.
+CELL_SURROGATE = surrogates.Gaussian(alpha=0.3)
+
+# The arguments of the paper: equations (2) and (4), and weights that begin with a variance of 1.
+PAPER = {
+    "gate_surrogate": GATE_SURROGATE,
+    "candidate_surrogate": CANDIDATE_SURROGATE,
+    "two_sided": True,
+    "cell_surrogate": None,
+    "kernel_initializer": "standard_normal",
+    "recurrent_initializer": "standard_normal",
+}
 
 # The cell state before its threshold is 0, 1 or 2: all thresholds from 0 to below 1 are one. This
 # one is that of the authors' code; `cell_surrogate` is a function of the distance to it.
 CELL_THRESHOLD = 0.1
 
 
-def slope_at(u, theta, two_sided=True):
+def slope_at(u, theta, two_sided=False):
     """Where the surrogate is taken: `|u| - |theta|` in (2), or `u - theta`."""
     return ops.abs(u) - abs(theta) if two_sided else u - theta
 
 
-def spike(u, theta, surrogate, two_sided=True):
+def spike(u, theta, surrogate, two_sided=False):
     """1 where `u > theta`; backward the surrogate at `slope_at`."""
     return surrogate(u - theta, strict=True, slope_at=slope_at(u, theta, two_sided))
 
@@ -47,8 +59,8 @@ def spiking_lstm_step(
     f_1=GATE_SURROGATE,
     f_2=CANDIDATE_SURROGATE,
     gamma=1.0,
-    cell_surrogate=None,
-    two_sided=True,
+    cell_surrogate=CELL_SURROGATE,
+    two_sided=False,
 ):
     """One time step of a spiking LSTM: equation (1) of the paper, in its symbols.
 
@@ -79,7 +91,7 @@ def spiking_lstm_step(
     return memory_step(i, f, g, o, c, gamma, cell_surrogate)
 
 
-def memory_step(i, f, g, o, c, gamma=1.0, cell_surrogate=None):
+def memory_step(i, f, g, o, c, gamma=1.0, cell_surrogate=CELL_SURROGATE):
     """What follows the gates of a step: see `spiking_lstm_step`.
 
     Args:
@@ -140,6 +152,11 @@ class SpikingLSTMCell(SpikingCell):
     \text{otherwise}\end{cases}
     $$
 
+    `cell_surrogate`, `two_sided` and the initial weights are by default not the paper's but what
+    trains well: `SpikingLSTMCell(units, **PAPER)` has those of the paper. Binary units need large
+    steps: begin with a learning rate of 0.03 for Adam, with clipped gradients, and lower it in the
+    course of the training.
+
     Under a half precision policy only matrix products are computed in half precision.
 
     Args:
@@ -156,11 +173,12 @@ class SpikingLSTMCell(SpikingCell):
             $\le 1$" and gives no number.
         cell_surrogate: Surrogate of the threshold of $c_t$, a function of the distance to 0.1,
             that multiplies the gradients from $c_t$ to $f_t$, $i_t$ and $g_t$ but not the one to
-            $c_{t-1}$, as in the authors' code; `None` is (4).
+            $c_{t-1}$, as in the authors' code; `None` is (4), with which it hardly learns. The
+            default is a Gaussian of $\alpha = 0.3$.
         use_bias: Whether there are biases.
-        kernel_initializer: Initializer of `kernel`. The default is a normal distribution of
-            variance 1, the paper's.
-        recurrent_initializer: Initializer of `recurrent_kernel`, with the same default.
+        kernel_initializer: Initializer of `kernel`; `"standard_normal"` is a normal distribution
+            of variance 1, the paper's.
+        recurrent_initializer: Initializer of `recurrent_kernel`, likewise.
         bias_initializer: Initializer of `bias`.
         unit_forget_bias: Whether the biases of the forget gate begin with 1.
         kernel_regularizer: Regularizer of `kernel`.
@@ -202,12 +220,12 @@ class SpikingLSTMCell(SpikingCell):
         candidate_threshold=0.1,
         gate_surrogate=GATE_SURROGATE,
         candidate_surrogate=CANDIDATE_SURROGATE,
-        two_sided=True,
+        two_sided=False,
         gamma=1.0,
-        cell_surrogate=None,
+        cell_surrogate=CELL_SURROGATE,
         use_bias=True,
-        kernel_initializer="standard_normal",
-        recurrent_initializer="standard_normal",
+        kernel_initializer="he_normal",
+        recurrent_initializer="orthogonal",
         bias_initializer="zeros",
         unit_forget_bias=False,
         kernel_regularizer=None,
@@ -326,8 +344,9 @@ def _initializer(identifier):
 class SpikingLSTM(SpikingRNN):
     """Layer of spiking long short-term memory.
 
-    `SpikingLSTMCell` has the equations. Two things differ from `keras.layers.LSTM`, besides what
-    the equations say:
+    `SpikingLSTMCell` has the equations. By default `cell_surrogate`, `two_sided` and the initial
+    weights are what trains well; `SpikingLSTM(units, **PAPER)` has those of the paper. Two things
+    differ from `keras.layers.LSTM`, besides what the equations say:
 
     - At a masked step the output is 0: `zero_output_for_mask` is `True` by default. Of a padded
       sequence with `return_sequences=False` the output is therefore 0 if the last step is padding.
@@ -409,12 +428,12 @@ class SpikingLSTM(SpikingRNN):
         candidate_threshold=0.1,
         gate_surrogate=GATE_SURROGATE,
         candidate_surrogate=CANDIDATE_SURROGATE,
-        two_sided=True,
+        two_sided=False,
         gamma=1.0,
-        cell_surrogate=None,
+        cell_surrogate=CELL_SURROGATE,
         use_bias=True,
-        kernel_initializer="standard_normal",
-        recurrent_initializer="standard_normal",
+        kernel_initializer="he_normal",
+        recurrent_initializer="orthogonal",
         bias_initializer="zeros",
         unit_forget_bias=False,
         kernel_regularizer=None,

@@ -1,0 +1,277 @@
+"""What the experiments share: arguments, training that survives being killed, records.
+
+A record is a dictionary, saved as JSON:
+
+    experiment  the module and what of it, such as "spiking_lstm.images, mnist"
+    preset      the name of the preset
+    seed        an integer
+    config      dictionary of all that the result depends on besides
+    command     what was typed; folders of this machine are written as DIR
+    versions    dictionary from package to version
+    seconds     how long it took, with the runs that were killed
+    numbers     dictionary of what was measured
+    rows        list of rows of the table in docs/reproductions.md: dictionaries of texts
+        paper       "003" or "004"
+        what        what was measured
+        published   the number of the paper, or "" if it has none
+        ours        our number, made from `numbers`
+        beside      what stands beside it, such as a conventional network of the same size
+        protocol    what differs from the paper's protocol
+"""
+
+import argparse
+import csv
+import importlib.metadata
+import json
+import math
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_spiking_rnn
+from examples.adaptive_lstm.records import write
+
+PACKAGES = ("keras", "tensorflow", "numpy")
+ROW = ("paper", "what", "published", "ours", "beside", "protocol")
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+RECORD = ("experiment", "preset", "seed", "config", "command", "seconds", "numbers", "rows")
+
+
+def parser(description, name, presets, sources=()):
+    """The arguments that every experiment has.
+
+    Args:
+        description: The docstring of the module.
+        name: The folder and name of the module, such as `"spiking_lstm/images"`.
+        presets: Names of the presets; the first is the default.
+        sources: Names of the sources of the data; without any, there is no such argument.
+    """
+    result = argparse.ArgumentParser(description=description.splitlines()[0])
+    result.add_argument("--preset", choices=list(presets), default=next(iter(presets)))
+    result.add_argument("--seed", type=int, default=0)
+    if sources:
+        result.add_argument("--source", choices=list(sources), help="where the data is from")
+        result.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data")
+    result.add_argument(
+        "--output", type=Path, help=f"folder of checkpoints; runs/{name} if not given"
+    )
+    result.add_argument("--results", type=Path, help="folder of records; that of the checkpoints")
+    return result
+
+
+def directory(given, name, config, part=""):
+    """The folder of the checkpoints of one configuration, which is made.
+
+    Args:
+        given: What `parser` has parsed.
+        name: As for `parser`.
+        config: Dictionary of all that the result depends on, ready for JSON.
+        part: What the name of the folder begins with, where an experiment has several parts.
+
+    Raises:
+        ValueError: If the folder has checkpoints of another configuration.
+    """
+    output = (given.output or Path("runs") / name) / f"{part}{given.preset}-{given.seed}"
+    output.mkdir(parents=True, exist_ok=True)
+    path, text = output / "config.json", json.dumps(config, indent=1, sort_keys=True)
+    if not path.exists():
+        write(path, text)
+    elif path.read_text() != text:
+        raise ValueError(
+            f"{output} has the checkpoints of another configuration; see {path}. Delete it, or "
+            "choose another --output."
+        )
+    return output
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of `(x, y)` whose order depends on the seed and the epoch alone.
+
+    `epoch` is set by `Resumable`, so that training which goes on where it was killed has the
+    batches that it would have had.
+    """
+
+    def __init__(self, x, y, batch_size, seed):
+        super().__init__()
+        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+        self.epoch = 0
+
+    @property
+    def epoch(self):
+        """The epoch that the order is that of."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch):
+        self._epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
+
+    def __len__(self):
+        return math.ceil(len(self.x) / self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.x[chosen], self.y[chosen]
+
+
+def reseed(model, seed):
+    """Sets the state of all random numbers of a model, which its weight files do not have.
+
+    Args:
+        model: A built model.
+        seed: An integer or a sequence of integers, each at least 0.
+    """
+    states = [each for each in model.variables if each.path.endswith("seed_generator_state")]
+    random = np.random.default_rng(seed)
+    for state in states:
+        state.assign(random.integers(0, 2**32, state.shape, "uint32"))
+
+
+class Resumable(keras.callbacks.Callback):
+    """Tells batches and random numbers which epoch it is, and the log how long each took."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the order and the random numbers of the epoch."""
+        self.batches.epoch = epoch
+        reseed(self.model, [self.batches.seed, epoch])
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the seconds, which the `CSVLogger` after it writes."""
+        logs["seconds"] = time.perf_counter() - self.started
+
+
+def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, callbacks=()):
+    """Trains a compiled model, or goes on where a run that was killed has saved it last.
+
+    The result is that of a run that was not killed, to the last bit. A model that is trained
+    already is loaded. Random numbers that are drawn later, for an evaluation, are the same too.
+
+    Args:
+        model: A compiled and built model.
+        x: Inputs, an array.
+        y: Targets, an array.
+        output: The folder of `directory`; it is made.
+        name: Name of the model in it.
+        epochs: Number of epochs.
+        batch_size: Size of a batch.
+        seed: Seed of the order of the batches.
+        validation: `(x, y)` to evaluate after each epoch, or `None`.
+        callbacks: More callbacks of Keras.
+
+    Returns:
+        A dictionary from the name of a metric to its values after each epoch, and `"seconds"`.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    finished, log = output / f"{name}.weights.h5", output / f"{name}.csv"
+    if finished.exists():
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        model.load_weights(finished)
+        reseed(model, [seed, epochs])
+        return history(log)
+    batches = Batches(x, y, batch_size, seed)
+    model.fit(
+        batches,
+        epochs=epochs,
+        shuffle=False,
+        validation_data=validation,
+        # The last saves the model: of an epoch that is saved, all else is written.
+        callbacks=[
+            Resumable(batches),
+            *callbacks,
+            keras.callbacks.CSVLogger(log, append=True),
+            keras.callbacks.BackupAndRestore(output / f"{name}.backup", double_checkpoint=True),
+        ],
+    )
+    beside = output / f"{name}.part.weights.h5"
+    model.save_weights(beside)
+    beside.replace(finished)
+    reseed(model, [seed, epochs])
+    return history(log)
+
+
+def history(log):
+    """The metrics in a log of `CSVLogger`: of an epoch that was begun twice, the last."""
+    with log.open(newline="") as file:
+        rows = {int(row.pop("epoch")): row for row in csv.DictReader(file)}
+    # Keras writes columns of a validation that there was not, too.
+    names = [name for name, value in next(iter(rows.values())).items() if value != "NA"]
+    return {name: [float(rows[epoch][name]) for epoch in sorted(rows)] for name in names}
+
+
+def command(module, given, parser):
+    """What to type for a run: all arguments that differ from their defaults.
+
+    Args:
+        module: Full name of the module.
+        given: What was parsed.
+        parser: The parser. Folders are written as DIR; those of results are left out.
+    """
+    words = [f"python -m {module}"]
+    for action in parser._actions:
+        value = getattr(given, action.dest, None)
+        if action.dest in ("output", "results", "help") or value == action.default:
+            if action.dest not in ("preset", "seed"):
+                continue
+        option = action.option_strings[0] if action.option_strings else None
+        if isinstance(value, bool):
+            words.append(option)
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [option] if option else []
+        words += ["DIR" if isinstance(each, Path) else str(each) for each in values]
+    return " ".join(words)
+
+
+def save(record, name, folder):
+    """Writes a record: the path of its JSON file.
+
+    Args:
+        record: See the module, without the versions.
+        name: Name of the file without its suffix.
+        folder: Where to write it; it is made.
+
+    Raises:
+        ValueError: If something is missing in the record or one of its rows.
+    """
+    missing = [key for key in RECORD if key not in record]
+    missing += [f"rows: {key}" for row in record.get("rows", ()) for key in ROW if key not in row]
+    if missing:
+        raise ValueError(f"The record needs {', '.join(missing)}. Received: {', '.join(record)}")
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    versions["keras_spiking_rnn"] = keras_spiking_rnn.__version__
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    text = json.dumps({**record, "versions": versions}, indent=1, ensure_ascii=False)
+    write(path, text + "\n")
+    return path
+
+
+def load(folder):
+    """The records of a folder, in the order of their names: dictionary from name to record."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(Path(folder).glob("*.json"))
+    }
+
+
+def between_marks(page, text):
+    """Puts a text between the lines `BEGIN` and `END` of a page.
+
+    Raises:
+        ValueError: If the page has no such lines.
+    """
+    content = Path(page).read_text(encoding="utf-8")
+    if BEGIN not in content or END not in content:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END} between which to write.")
+    before, rest = content.split(BEGIN)
+    _, after = rest.split(END)
+    write(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")

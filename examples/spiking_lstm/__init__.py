@@ -1,0 +1,1 @@
+"""Paper 003: spiking LSTMs that classify, speak and write."""

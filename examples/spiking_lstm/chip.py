@@ -1,0 +1,84 @@
+"""A spiking LSTM of `images` on the chip: trained on in its integers, and run on Lava.
+
+    python -m examples.spiking_lstm.chip --dataset mnist
+    python -m examples.spiking_lstm.chip --dataset fashion
+
+Takes the network that `images` has trained with the same arguments, or trains it first.
+"""
+
+import time
+
+from examples import experiment
+from examples.on_chip import deploy
+from examples.spiking_lstm import images
+
+# Training in integers, and how many test samples run in integers and on Lava.
+TUNING = {
+    "reduced": {"epochs": 5, "rate": 2e-3, "samples": 1000, "lava": 200},
+    "paper": {"epochs": 20, "rate": 1e-3, "samples": None, "lava": 1000},
+    "quick": {"epochs": 1, "rate": 2e-3, "samples": 60, "lava": 10},
+}
+CALIBRATION = 256
+
+
+def row(config, numbers):
+    """The row of the table."""
+    shown = {key: f"{100 * numbers[key]:.1f} %" for key in ("float", "aware", "integers", "lava")}
+    return {
+        "paper": "003",
+        "what": f"On the chip: {images.TITLES[config['dataset']]}",
+        "published": "",
+        "ours": f"{shown['integers']} in integers, {shown['lava']} on Lava",
+        "beside": f"float {shown['float']}, trained on in integers {shown['aware']}",
+        "protocol": (
+            f"{config['units']} units; {numbers['samples']} test samples, the first "
+            f"{numbers['lava_samples']} on Lava: {numbers['mismatches']} spikes and states differ; "
+            f"{numbers['spikes']:.0f} spikes an inference"
+        ),
+    }
+
+
+def main(arguments=None):
+    parser = images.arguments_of(__doc__)
+    given = parser.parse_args(arguments)
+    config, parts, output = images.configured(given)
+    (x, y), (x_test, y_test) = parts
+    tuning = TUNING[given.preset]
+    model, history = images.fitted("SpikingLSTM", config, x, y, output)
+
+    def fine_tune(aware):
+        images.prepare(aware, len(x), tuning["epochs"], config["batch"], tuning["rate"])
+        experiment.train(
+            aware, x, y, output, "aware", tuning["epochs"], config["batch"], given.seed
+        )
+
+    started = time.perf_counter()
+    page = output / "report.html"
+    samples = slice(tuning["samples"])
+    numbers = deploy(
+        model,
+        x[:CALIBRATION],
+        x_test[samples],
+        y_test[samples],
+        fine_tune,
+        tuning["lava"],
+        page,
+    )
+    print(f"{numbers}\nThe report is {page}.")
+    config = {**config, "tuning": tuning, "calibration": CALIBRATION}
+    record = {
+        "experiment": f"spiking_lstm.chip, {given.dataset}",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": config,
+        "command": experiment.command("examples.spiking_lstm.chip", given, parser),
+        "seconds": sum(history["seconds"]) + time.perf_counter() - started,
+        "numbers": numbers,
+        "rows": [row(config, numbers)],
+    }
+    name = f"chip-{given.dataset}-{given.preset}-{given.seed}"
+    print(experiment.save(record, name, given.results or output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What the experiments share: training that goes on after it was killed, and records."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from examples import experiment
+from keras_spiking_rnn import OnOffPoissonEncoder, SpikingLSTM
+
+RECORD = {
+    "experiment": "a, b",
+    "preset": "quick",
+    "seed": 0,
+    "config": {},
+    "command": "python -m a",
+    "seconds": 1.0,
+    "numbers": {"accuracy": 0.5},
+    "rows": [],
+}
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    """Ends a run in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.epoch == self.at and batch == 1:
+            raise Killed
+
+
+def model():
+    keras.utils.set_random_seed(0)
+    result = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            OnOffPoissonEncoder(off=None, seed=1),
+            SpikingLSTM(4, dropout=0.2, seed=2),
+            keras.layers.Dense(2),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 12)
+    result.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], jit_compile=False)
+    return result
+
+
+random = np.random.default_rng(0)
+X, Y = random.random((40, 5, 3), "float32"), random.integers(0, 2, 40)
+
+
+def train(folder, callbacks=()):
+    trained = model()
+    history = experiment.train(
+        trained, X, Y, folder, "net", 3, 16, seed=0, validation=(X, Y), callbacks=callbacks
+    )
+    return trained, history
+
+
+class TestTrain:
+    def test_a_run_that_was_killed_ends_as_one_that_was_not(self, tmp_path):
+        whole, whole_history = train(tmp_path / "whole")
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", [KillAt(2)])
+        again, history = train(tmp_path / "killed")
+        for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert history["loss"] == whole_history["loss"]
+        assert history["val_accuracy"] == whole_history["val_accuracy"]
+        assert len(history["seconds"]) == 3
+
+    def test_what_is_trained_is_loaded(self, tmp_path):
+        whole, history = train(tmp_path)
+        again, same = train(tmp_path, [KillAt(0)])
+        assert same == history
+        for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_without_a_validation_there_are_no_metrics_of_it(self, tmp_path):
+        log = tmp_path / "net.csv"
+        log.write_text("epoch,loss,val_loss\n0,2.5,NA\n1,2.0,NA\n1,1.5,NA\n")
+        assert experiment.history(log) == {"loss": [2.5, 1.5]}
+
+    def test_each_epoch_has_all_samples_in_an_order_of_its_own(self):
+        batches = experiment.Batches(np.arange(10), np.arange(10), 4, seed=0)
+        orders = []
+        for batches.epoch in (0, 1, 0):
+            orders.append(np.concatenate([batches[i][0] for i in range(len(batches))]))
+        assert sorted(orders[0]) == list(range(10))
+        assert (orders[0] != orders[1]).any()
+        np.testing.assert_array_equal(orders[0], orders[2])
+
+
+class TestArguments:
+    parser = staticmethod(
+        lambda: experiment.parser("Does it.\n", "folder/it", ("reduced", "quick"), ("idx", "tfds"))
+    )
+
+    def test_the_command_has_no_folder_of_this_machine(self):
+        parser = self.parser()
+        parser.add_argument("--models", nargs="+", default=["LSTM"])
+        parser.add_argument("--more", action="store_true")
+        given = parser.parse_args(
+            "--source idx --data-dir /a/b --output /c --more --models SRC LIF".split()
+        )
+        assert experiment.command("examples.it", given, parser) == (
+            "python -m examples.it --preset reduced --seed 0 --source idx --data-dir DIR "
+            "--models SRC LIF --more"
+        )
+
+    def test_checkpoints_of_another_configuration_are_refused(self, tmp_path):
+        given = self.parser().parse_args(["--output", str(tmp_path), "--seed", "3"])
+        folder = experiment.directory(given, "folder/it", {"units": 2})
+        assert folder == tmp_path / "reduced-3"
+        assert experiment.directory(given, "folder/it", {"units": 2}) == folder
+        with pytest.raises(ValueError, match="checkpoints of another configuration.*--output"):
+            experiment.directory(given, "folder/it", {"units": 3})
+
+
+class TestRecords:
+    def test_they_come_back_with_versions(self, tmp_path):
+        path = experiment.save(RECORD, "it-quick", tmp_path / "results")
+        assert path == tmp_path / "results" / "it-quick.json"
+        ((name, record),) = experiment.load(path.parent).items()
+        assert name == "it-quick"
+        assert record["numbers"] == {"accuracy": 0.5}
+        assert record["versions"]["keras"] == keras.__version__
+        assert [each.name for each in Path(path.parent).iterdir()] == ["it-quick.json"]
+
+    def test_what_is_missing_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match="needs seconds, rows: published"):
+            row = dict.fromkeys(experiment.ROW, "")
+            del row["published"]
+            record = {**RECORD, "rows": [row]}
+            del record["seconds"]
+            experiment.save(record, "it", tmp_path)

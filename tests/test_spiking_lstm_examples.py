@@ -1,0 +1,235 @@
+"""The experiments of paper 003: their quick presets, and the parts that can be wrong."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from examples import experiment
+from examples.spiking_lstm import ablation, alphas, chip, figures, images, periodic, speech, text
+
+pytestmark = pytest.mark.xdist_group("spiking_lstm_examples")  # one run for all
+
+STORY = "the cat sat on the mat. the dog sat on the log. a cat and a dog sat. " * 130
+
+
+def record_of(folder):
+    (record,) = experiment.load(folder).values()
+    json.dumps(record)
+    assert record["preset"] == "quick"
+    assert record["seconds"] > 0
+    return record
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    images.main(["--preset", "quick", "--output", str(folder), "--results", str(folder / "r")])
+    return folder, record_of(folder / "r")
+
+
+class TestImages:
+    def test_both_models_learn(self, digits):
+        _, record = digits
+        for name in images.MODELS:
+            assert record["numbers"][name]["accuracy"] > 0.2  # 10 classes
+            assert len(record["numbers"][name]["training_accuracy"]) == 3
+        # Four gates of 28 and 32 inputs and a bias, and the readout.
+        assert record["numbers"]["LSTM"]["parameters"] == 4 * 32 * (28 + 32 + 1) + 33 * 10
+
+    def test_the_row_has_what_was_measured(self, digits):
+        _, record = digits
+        (row,) = record["rows"]
+        accuracy = record["numbers"]["SpikingLSTM"]["accuracy"]
+        assert row["ours"].startswith(f"{100 * accuracy:.2f} %")
+        assert "600 images to train on and 200 to test on" in row["protocol"]
+        assert record["command"] == (
+            "python -m examples.spiking_lstm.images --preset quick --seed 0"
+        )
+
+
+class TestChip:
+    def test_the_network_of_images_runs_on_lava(self, digits):
+        pytest.importorskip("lava")
+        folder, record = digits
+        chip.main(["--preset", "quick", "--output", str(folder), "--results", str(folder / "c")])
+        numbers = record_of(folder / "c")["numbers"]
+        assert numbers["mismatches"] == 0
+        assert numbers["lava_samples"] == chip.TUNING["quick"]["lava"]
+        assert abs(numbers["float"] - record["numbers"]["SpikingLSTM"]["accuracy"]) < 0.15
+        page = folder / "mnist-quick-0" / numbers["report"]
+        assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+class TestPeriodic:
+    def test_the_target_is_the_next_sample(self):
+        inputs, targets = periodic.samples()
+        assert inputs.shape == targets.shape == (100,)
+        np.testing.assert_array_equal(inputs[1:], targets[:-1])
+        np.testing.assert_allclose(inputs[0], targets[-1], atol=1e-6)  # one period
+        assert periodic.RANGE[0] <= inputs.min() and inputs.max() <= periodic.RANGE[1]
+
+    def test_the_loss_is_half_the_sum_of_squares(self):
+        y = np.arange(6.0).reshape(2, 3, 1)
+        loss = periodic.half_squared_error(y, np.zeros_like(y))
+        np.testing.assert_allclose(loss, [(0 + 1 + 4) / 2, (9 + 16 + 25) / 2])
+
+    def test_quick(self, tmp_path):
+        results = tmp_path / "results"
+        periodic.main(["--preset", "quick", "--output", str(tmp_path), "--results", str(results)])
+        numbers = record_of(results)["numbers"]
+        for name in periodic.MODELS:
+            first, last = numbers[name]["stages"]
+            assert last["squared_error"] < first["squared_error"]
+            assert len(last["sequence"]) == periodic.STEPS
+        # Of each neuron and its complement one spikes at each step.
+        assert len(numbers["spikes"]) == periodic.STEPS * periodic.INPUTS // 2
+        figures.main(["--results", str(results), "--images", str(tmp_path)])
+        for name in ("spiking_lstm_spikes", "spiking_lstm_sequences"):
+            assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert not (tmp_path / "spiking_lstm_alphas.png").exists()
+
+
+class TestText:
+    def test_symbols(self):
+        assert text.tokens("Don't stop,\n Alice!", "word") == ["don't", "stop", ",", "alice", "!"]
+        assert text.tokens("A  b\n", "character") == ["a", " ", "b", " "]
+
+    def test_the_test_follows_the_training_part(self):
+        corpus = text.corpus("abcd" * 10 + "xa", "character", 24, 100)
+        assert corpus.symbols == [text.UNKNOWN, "a", "b", "c", "d"]
+        assert len(corpus.train) == 24 and len(corpus.test) == 18
+        assert corpus.test[:4].tolist() == [1, 2, 3, 4]
+        assert corpus.test[-2:].tolist() == [0, 1]  # x is unknown
+
+    def test_words_that_occur_once_are_unknown(self):
+        corpus = text.corpus("one two one two three four five six", "word", 100, 100)
+        assert corpus.symbols == [text.UNKNOWN, "one", "two"]
+
+    def test_perplexity_is_the_inverse_of_the_geometric_mean(self):
+        assert text.perplexity(np.full(7, 1 / 30)) == pytest.approx(30)
+        assert text.perplexity(np.array([0.5, 0.125])) == pytest.approx(4)
+
+    def test_pairs_know_what_follows(self):
+        corpus = text.corpus("ab" * 500, "character", 800, 200)
+        found = text.counted(corpus)
+        assert found["unigram"] == pytest.approx(2, rel=0.01)
+        assert found["bigram"] < 1.1
+
+    def test_windows_are_shifted_by_one(self):
+        x, y = text.windows(np.arange(10), 4, 3)
+        assert x.tolist() == [[0, 1, 2, 3], [3, 4, 5, 6]]
+        assert y.tolist() == [[1, 2, 3, 4], [4, 5, 6, 7]]
+
+    def test_the_perplexity_of_a_network_is_that_of_its_probabilities(self):
+        model = text.build("SpikingLSTM", "character", 5, 8, 0.0, seed=0)
+        read = np.array([1, 4, 2, 0, 3])
+        logits = model(read[None, :-1])
+        chances = np.asarray(keras.ops.softmax(logits))[0]
+        expected = np.prod([chances[t, read[t + 1]] for t in range(4)]) ** (-1 / 4)
+        assert text.test_perplexity(model, read) == pytest.approx(expected, rel=1e-5)
+
+    def test_step_by_step_generation_is_what_the_network_says(self):
+        model = text.build("SpikingLSTM", "character", 4, 8, 0.0, seed=0)
+        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None)
+        # So cold that the likeliest symbol is always chosen.
+        made = text.generate(model, corpus, "character", "abca", 6, 1e-6, seed=0)
+        numbers = [corpus.symbols.index(each) for each in made]
+        logits = np.array(model(np.array([numbers[:-1]])))[0]
+        logits[:, 0] = -np.inf
+        assert made.startswith("abca")
+        assert numbers[4:] == logits[3:].argmax(axis=-1).tolist()
+
+    def test_a_temperature_of_0_is_refused(self):
+        model = text.build("LSTM", "character", 4, 8, 0.0, seed=0)
+        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None)
+        with pytest.raises(ValueError, match="`temperature` must be positive"):
+            text.generate(model, corpus, "character", "a", 1, 0, seed=0)
+
+    def test_quick(self, tmp_path, capsys):
+        (tmp_path / "story.txt").write_text(STORY)
+        arguments = ["--preset", "quick", "--data-dir", str(tmp_path), "--output", str(tmp_path)]
+        text.main([*arguments, "--results", str(tmp_path / "r")])
+        record = record_of(tmp_path / "r")
+        assert record["numbers"]["SpikingLSTM"]["perplexity"] < record["numbers"]["unigram"]
+        assert record["command"].endswith("--seed 0 --data-dir DIR")
+        capsys.readouterr()
+        # The trained network is loaded.
+        text.main([*arguments, "--generate", "The c", "--length", "10"])
+        assert re.fullmatch(r"the c.{10}\n", capsys.readouterr().out)
+
+
+class TestSpeech:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trained(tmp_path_factory):
+        """Tones of two pitches, as digits 3 and 7."""
+        folder = tmp_path_factory.mktemp("speech")
+        random = np.random.default_rng(0)
+        for digit, pitch in ((3, 300), (7, 1200)):
+            for index in range(24):
+                time = np.arange(random.integers(3000, 5000)) / 8000
+                tone = np.sin(2 * np.pi * pitch * random.uniform(0.95, 1.05) * time)
+                noisy = 0.5 * tone + 0.02 * random.normal(size=len(tone))
+                soundfile.write(folder / f"{digit}_theo_{index}.wav", noisy, 8000)
+        common = ["--preset", "quick", "--output", str(folder / "out")]
+        results = folder / "results"
+        speech.main([*common, "--data-dir", str(folder), "--results", str(results)])
+        return folder, common, record_of(results)
+
+    def test_tones_are_told_apart(self, trained):
+        _, _, record = trained
+        assert record["numbers"]["SpikingLSTM"]["accuracy"] > 0.6  # chance is 0.5
+        assert (record["config"]["train"], record["config"]["test"]) == (38, 10)
+
+    def test_from_a_file_to_a_label(self, trained, capsys):
+        folder, common, _ = trained
+        speech.main([*common, "--label", str(folder / "7_theo_2.wav")])
+        assert capsys.readouterr().out.startswith("7 (")
+
+    def test_without_a_trained_network_it_says_how_to_train_one(self, trained, tmp_path):
+        folder, _, _ = trained
+        with pytest.raises(FileNotFoundError, match="Train it first: python -m"):
+            speech.main(
+                ["--label", str(folder / "7_theo_2.wav"), "--output", str(tmp_path / "none")]
+            )
+
+    def test_features_do_not_depend_on_loudness(self):
+        tone = np.sin(np.arange(4000) / 3).astype("float32")
+        loud, quiet = speech.scattering([tone, tone / 100], "mean")
+        np.testing.assert_allclose(loud, quiet, atol=1e-3)
+        assert loud.shape == (8, 42)
+
+    @pytest.mark.parametrize("length", [1, 8191, 8192, 8193, 20000])
+    def test_recordings_are_centred(self, length):
+        assert speech.centred(np.ones(length)).shape == (speech.SAMPLES,)
+        assert speech.centred(np.ones(length)).sum() == min(length, speech.SAMPLES)
+
+
+class TestAblation:
+    def test_quick(self, tmp_path):
+        common = ["--preset", "quick", "--results", str(tmp_path / "r")]
+        ablation.main([*common, "--output", str(tmp_path)])
+        numbers = record_of(tmp_path / "r")["numbers"]
+        assert list(numbers) == list(ablation.CHANGES)[:2]
+        page = tmp_path / "page.md"
+        page.write_text(f"{experiment.BEGIN}\n{experiment.END}\n")
+        ablation.main([*common, "--page", str(page), "--table"])
+        default = numbers[ablation.DEFAULTS]["accuracy"]
+        assert f"| {ablation.DEFAULTS} | {100 * default:.1f} % |  |" in page.read_text()
+
+
+class TestAlphas:
+    def test_quick(self, tmp_path):
+        alphas.main(
+            ["--preset", "quick", "--output", str(tmp_path), "--results", str(tmp_path / "r")]
+        )
+        record = record_of(tmp_path / "r")
+        first, second = record["numbers"]["pairs"]
+        assert (first["alpha_1"], first["alpha_2"]) == alphas.PAPER
+        assert first["loss"] != second["loss"]
+        figures.main(["--results", str(tmp_path / "r"), "--images", str(tmp_path)])
+        assert (tmp_path / "spiking_lstm_alphas.png").exists()
