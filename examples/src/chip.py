@@ -1,0 +1,127 @@
+"""A network of SRC onto the chip, and one of LIF: trained on in integers, exported, run on Lava.
+
+    python -m examples.src.chip --preset reduced   what two cores can do
+    python -m examples.src.chip --preset paper     the sizes of the paper
+    python -m examples.src.chip --preset quick     a minute
+
+Digits in rate code. Writes the record `chip.json` and, beside the checkpoints, a page about each
+network, `src.html` and `lif.html`.
+"""
+
+import time
+from pathlib import Path
+
+from examples import experiment
+from examples.data import IMAGE_SOURCES
+from examples.on_chip import deploy
+from examples.src import networks
+
+# `more` epochs in integers with the learning rate `rate`, `lava` samples on Lava.
+PRESETS = {
+    "quick": {
+        "layers": 1,
+        "hidden": 0,
+        "steps": 20,
+        "train": 100,
+        "test": 40,
+        "epochs": 1,
+        "more": 1,
+        "batch_size": 20,
+        "lava": 4,
+    },
+    "reduced": {
+        "layers": 2,
+        "hidden": 64,
+        "steps": 50,
+        "train": 1500,
+        "test": 300,
+        "epochs": 5,
+        "more": 2,
+        "batch_size": 32,
+        "lava": 100,
+    },
+    "paper": {**networks.PAPER, "layers": 3, "epochs": 100, "more": 5, "lava": 1000},
+}
+RATE = 5e-4
+
+
+def rows(numbers, protocol):
+    """The rows of the table of reproductions, one for each network.
+
+    Args:
+        numbers: Dictionary from a neuron to what `examples.on_chip.deploy` gives.
+        protocol: What differs from the paper, in words.
+    """
+    return [
+        {
+            "paper": "004",
+            "what": f"On the chip: MNIST, rate code, {networks.TITLES[neuron]}",
+            "published": "",
+            "ours": f"integers {networks.percent(found['integers'])}, "
+            f"Lava {networks.percent(found['lava'])} of {found['lava_samples']} "
+            f"({found['mismatches']} mismatches)",
+            "beside": f"float {networks.percent(found['float'])}, "
+            f"exported at once {networks.percent(found['exported'])}; "
+            f"{found['spikes']:,.0f} spikes an inference",
+            "protocol": protocol,
+        }
+        for neuron, found in numbers.items()
+    ]
+
+
+def main(arguments=None):
+    parser = experiment.parser(__doc__, "src/chip", networks.PRESETS, IMAGE_SOURCES["mnist"])
+    parser.add_argument("--neurons", nargs="+", choices=networks.NEURONS, default=["src", "lif"])
+    given = parser.parse_args(arguments)
+    protocol = PRESETS[given.preset]
+    config = {"source": given.source, "protocol": protocol}
+    output = experiment.directory(given, "src/chip", config)
+    parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
+    (x, y), _, (x_test, y_test) = parts
+    numbers, seconds = {}, 0.0
+    for neuron in given.neurons:
+        print(f"{protocol['layers']} layers of {networks.TITLES[neuron]}")
+        case = {"neuron": neuron, "coding": "rate", "layers": protocol["layers"]}
+        model, found = networks.measured(parts, protocol, case, output, neuron, given.seed)
+        started = time.perf_counter()
+
+        def fine_tune(aware, neuron=neuron):
+            networks.compile_for(aware, len(x), {**protocol, "epochs": protocol["more"]}, RATE)
+            experiment.train(
+                aware,
+                x,
+                y,
+                output,
+                f"{neuron}-aware",
+                protocol["more"],
+                protocol["batch_size"],
+                given.seed,
+            )
+
+        numbers[neuron] = deploy(
+            model,
+            x[:256],
+            x_test,
+            y_test,
+            fine_tune=fine_tune,
+            lava_samples=protocol["lava"],
+            report=output / f"{neuron}.html",
+        )
+        seconds += found["seconds"] + time.perf_counter() - started
+        print(numbers[neuron])
+    record = {
+        "experiment": "src.chip",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": {**config, "neurons": given.neurons},
+        "command": experiment.command("examples.src.chip", given, parser),
+        "seconds": round(seconds, 1),
+        "numbers": numbers,
+        "rows": rows(numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])),
+    }
+    folder = given.results or given.output or Path("runs/src/chip")
+    print(f"Written: {experiment.save(record, 'chip', folder)}")
+
+
+if __name__ == "__main__":
+    main()

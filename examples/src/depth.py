@@ -1,0 +1,91 @@
+"""Figure 5: digits, rate code, with networks of 5, 10 and 15 layers of SRC, and of LIF.
+
+    python -m examples.src.depth --preset reduced   what two cores can do
+    python -m examples.src.depth --preset paper     the sizes of the paper
+    python -m examples.src.depth --preset quick     a minute
+
+Writes the record `depth.json`.
+"""
+
+from pathlib import Path
+
+from examples import experiment
+from examples.data import IMAGE_SOURCES
+from examples.src import networks
+
+PRESETS = {
+    "quick": {"hidden": 20, "steps": 30, "train": 200, "test": 100, "epochs": 1, "batch_size": 20},
+    "reduced": {
+        "hidden": 128,
+        "steps": 50,
+        "train": 1500,
+        "test": 1000,
+        "epochs": 4,
+        "batch_size": 16,
+    },
+    "paper": {**networks.PAPER, "epochs": 100},
+}
+# What section 4.5.2 says of them; figure 5 has no numbers.
+PUBLISHED = {
+    5: "98.39 % (LIF 98.08 %)",
+    10: "SRC learns (LIF unstable)",
+    15: "SRC learns (LIF fails)",
+}
+
+
+def rows(numbers, protocol):
+    """The rows of the table of reproductions: one for each number of layers.
+
+    Args:
+        numbers: Dictionary from `"LAYERS-NEURON"` to what `networks.measured` gives.
+        protocol: What differs from the paper, in words.
+    """
+    return [
+        {
+            "paper": "004",
+            "what": f"Depth: MNIST, rate code, {layers} layers",
+            "published": PUBLISHED.get(layers, ""),
+            "ours": ours,
+            "beside": beside,
+            "protocol": protocol,
+        }
+        for layers, ours, beside in networks.by_layers(numbers)
+    ]
+
+
+def main(arguments=None):
+    parser = experiment.parser(__doc__, "src/depth", networks.PRESETS, IMAGE_SOURCES["mnist"])
+    parser.add_argument("--layers", nargs="+", type=int, default=[5, 10, 15])
+    parser.add_argument("--neurons", nargs="+", choices=networks.NEURONS, default=["src", "lif"])
+    given = parser.parse_args(arguments)
+    protocol = PRESETS[given.preset]
+    config = {"source": given.source, "protocol": protocol}
+    output = experiment.directory(given, "src/depth", config)
+    parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
+    folder = given.results or given.output or Path("runs/src/depth")
+    numbers = {}
+    for layers in given.layers:
+        for neuron in given.neurons:
+            name = f"{layers}-{neuron}"
+            print(f"{layers} layers of {networks.TITLES[neuron]}")
+            case = {"neuron": neuron, "coding": "rate", "layers": layers}
+            numbers[name] = networks.measured(parts, protocol, case, output, name, given.seed)[1]
+            print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
+            record = {
+                "experiment": "src.depth",
+                "preset": given.preset,
+                "seed": given.seed,
+                "config": {**config, "layers": given.layers, "neurons": given.neurons},
+                "command": experiment.command("examples.src.depth", given, parser),
+                "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
+                "numbers": numbers,
+                "rows": rows(
+                    numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
+                ),
+            }
+            path = experiment.save(record, "depth", folder)
+    print(f"Written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""The networks of the paper, their data, and what is measured of one that is trained.
+
+Appendix A of *Spike-based computation using classical recurrent neural networks* (2023): layers of
+512 neurons, a last one of ten for each class, whose groups excite one leaky integrator each. Beside
+a network of SRC there is always one of LIF neurons of the same size, as in the paper.
+
+The LIF neurons of the paper are snnTorch's `Leaky` with a reset to zero. `RLIF` without biases is
+the nearest of this library. What differs: snnTorch fires above the threshold and not at it, drops
+the input of the step after a spike and lets no gradient through the reset; and it learns the
+threshold, which does what a factor of a neuron's weights does, but for the width of the surrogate.
+"""
+
+import keras
+import numpy as np
+
+from examples import data, experiment
+from keras_spiking_rnn import (
+    RLIF,
+    SRC,
+    LatencyEncoder,
+    LeakyReadout,
+    PoissonEncoder,
+    events,
+    metrics,
+    surrogates,
+)
+from keras_spiking_rnn.datasets import Saccades
+
+PRESETS = ("reduced", "paper", "quick")
+NEURONS = ("src", "lif")
+TITLES = {"src": "SRC", "lif": "LIF", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
+TITLES["nmnist"] = "N-MNIST"
+# Leak of the integrators of SRC and, at the start, of LIF: appendix A.
+ALPHA = {"rate": 0.9, "latency": 0.99, "events": 0.9}
+GAIN = 0.25
+RATE = 0.005
+CLASSES, GROUP = 10, 10
+CAMERA = (34, 34)
+EVENT_SOURCES = ("simulated", "tonic")
+# Samples that activity is measured on.
+MEASURED = 1000
+PAPER = {"hidden": 512, "steps": 200, "batch_size": 64, "train": None, "test": None}
+
+
+def network(neuron, coding, layers, hidden, steps, inputs, **options):
+    """A network from intensities, or frames of events, to the integrators of the classes.
+
+    Args:
+        neuron: `"src"` or `"lif"`.
+        coding: `"rate"`, `"latency"`, or `"events"` for inputs that are spikes already.
+        layers: Number of layers; with one there is only that of the groups.
+        hidden: Neurons of each layer before it.
+        steps: Number of steps.
+        inputs: Shape of one input: `(pixels,)`, or `(steps, pixels)` of events.
+        **options: More arguments of every `SRC`.
+
+    Returns:
+        A `keras.Sequential` that is not compiled.
+    """
+    alpha = ALPHA[coding]
+
+    def layer(units, number):
+        name = f"layer_{number}"
+        if neuron == "src":
+            return SRC(units, alpha=alpha, return_sequences=True, name=name, **options)
+        return RLIF(
+            units,
+            threshold=1.0,
+            leak_initializer=alpha,
+            surrogate=surrogates.ArcTan(2.0),
+            use_bias=False,
+            use_membrane_bias=False,
+            return_sequences=True,
+            name=name,
+        )
+
+    encoders = {
+        "rate": lambda: [PoissonEncoder(steps, gain=GAIN, name="encoder")],
+        "latency": lambda: [LatencyEncoder(steps, name="encoder")],
+        "events": list,
+    }
+    sizes = [hidden] * (layers - 1) + [CLASSES * GROUP]
+    return keras.Sequential(
+        [
+            keras.Input(inputs),
+            *encoders[coding](),
+            *(layer(units, number) for number, units in enumerate(sizes, 1)),
+            LeakyReadout(CLASSES, name="readout"),
+        ],
+        name=neuron,
+    )
+
+
+def compile_for(model, samples, protocol, rate=RATE):
+    """Compiles as appendix A: Adam, a rate that falls along a cosine, gradients of norm 1."""
+    updates = protocol["epochs"] * -(-samples // protocol["batch_size"])
+    model.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(rate, updates), global_clipnorm=1.0
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def parts_of(dataset, protocol, source=None, data_dir=None, seed=0):
+    """Training, validation and test part, each `(x, y)`; a tenth of the training validates.
+
+    Args:
+        dataset: `"mnist"`, `"fashion"` or `"nmnist"`.
+        protocol: Dictionary with `train` and `test`, numbers of samples or `None` for all, and for
+            events `steps`.
+        source: See `examples.data.images`. For `"nmnist"`: `"simulated"`, the digits of
+            `examples.data` before a simulated camera (synthetic), or `"tonic"`, the recordings.
+        data_dir: Folder of the data.
+        seed: Seed of what is drawn.
+
+    Returns:
+        Three pairs: intensities `(n, 784)` or frames of events `(n, steps, 2312)` of uint8, and
+        labels.
+    """
+    if dataset == "nmnist":
+        source = data.known_source(source, EVENT_SOURCES, dataset)
+        recordings = recorded(data_dir) if source == "tonic" else simulated(seed)
+        both = [
+            framed(samples, protocol["steps"], protocol[which], seed)
+            for samples, which in zip(recordings, ("train", "test"), strict=True)
+        ]
+    else:
+        both = [
+            data.subset((x.reshape(len(x), -1), y), protocol[which], seed)
+            for (x, y), which in zip(
+                data.images(dataset, source, data_dir, seed), ("train", "test"), strict=True
+            )
+        ]
+    (x, y), test = both
+    kept = len(x) - len(x) // 10
+    return (x[:kept], y[:kept]), (x[kept:], y[kept:]), test
+
+
+def simulated(seed):
+    """Digits that move before a simulated camera as those of N-MNIST did: synthetic recordings."""
+    return [Saccades(x, y, size=CAMERA, seed=seed) for x, y in data.images("mnist", seed=seed)]
+
+
+def recorded(data_dir):
+    """N-MNIST by tonic, which downloads it into the folder if it is not there."""
+    try:
+        from tonic.datasets import NMNIST
+    except ImportError as error:
+        raise ImportError(
+            "The source 'tonic' needs tonic: pip install 'keras-spiking-rnn[datasets]'. Or use the "
+            "source 'simulated'."
+        ) from error
+    if data_dir is None:
+        raise FileNotFoundError(
+            "The source 'tonic' needs a data folder that has N-MNIST, or is to have it. Name one, "
+            "or use the source 'simulated'."
+        )
+    try:
+        return [NMNIST(str(data_dir), train=train) for train in (True, False)]
+    except Exception as error:  # whatever a download without a network ends in
+        raise FileNotFoundError(
+            f"tonic could not load N-MNIST from {data_dir} ({type(error).__name__}: {error}). It "
+            "needs a network for the first time. Or use the source 'simulated'."
+        ) from error
+
+
+def framed(recordings, steps, count, seed):
+    """Frames of `count` recordings, by chance, that each are cut into `steps` of equal duration."""
+    order = np.random.default_rng([seed, len(recordings)]).permutation(len(recordings))[:count]
+    height, width = CAMERA
+    x = np.zeros((len(order), steps, height * width * 2), "uint8")
+    y = np.zeros(len(order), "int32")
+    for place, index in enumerate(order):
+        given, y[place] = recordings[index]
+        duration = int(np.ptp(given["t"])) if len(given) else 0
+        frames = events.frames(
+            given,
+            time=duration // steps + 1,
+            size=CAMERA,
+            steps=steps,
+            binary=True,
+            remainder="keep",
+            dtype="uint8",
+        )
+        x[place] = frames.reshape(steps, -1)
+    return x, y
+
+
+def measured(parts, protocol, case, output, name, seed):
+    """Trains a network, or loads it if it is trained, and measures it.
+
+    Args:
+        parts: What `parts_of` returns.
+        protocol: Dictionary with `hidden`, `steps`, `epochs` and `batch_size`.
+        case: Dictionary of `neuron`, `coding`, `layers` and options of `network`.
+        output: Folder of checkpoints.
+        name: Name of the network in it.
+        seed: Seed of weights, batches and spikes.
+
+    Returns:
+        A tuple of the model and a dictionary:
+
+        - `accuracy`, `loss`: of the test part, after the last epoch;
+        - `history`: lists of `loss` and `accuracy` in training, `val_loss` and `val_accuracy`;
+        - `activity`: for each layer the part of its outputs in the test part that are not 0:
+          equation (4), and for LIF spikes a step;
+        - `mean_activity`: the same of all neurons;
+        - `epoch_seconds`: of an epoch, the median of those after the first;
+        - `seconds`: of all epochs together, those before the run was killed too.
+    """
+    (x, y), validation, (x_test, y_test) = parts
+    keras.utils.set_random_seed(seed)
+    model = network(**case, hidden=protocol["hidden"], steps=protocol["steps"], inputs=x.shape[1:])
+    compile_for(model, len(x), protocol)
+    history = experiment.train(
+        model, x, y, output, name, protocol["epochs"], protocol["batch_size"], seed, validation
+    )
+    loss, accuracy = model.evaluate(x_test, y_test, batch_size=protocol["batch_size"], verbose=0)
+    rates = metrics.firing_rates(model, x_test[:MEASURED], batch_size=protocol["batch_size"])
+    units = [model.get_layer(layer).units for layer in rates]
+    seconds = history.pop("seconds")
+    return model, {
+        "accuracy": round(accuracy, 4),
+        "loss": round(loss, 4),
+        "history": {key: np.round(values, 4).tolist() for key, values in history.items()},
+        "activity": {layer: round(float(rate), 5) for layer, rate in rates.items()},
+        "mean_activity": round(float(np.average(list(rates.values()), weights=units)), 5),
+        "epoch_seconds": round(float(np.median(seconds[1:] or seconds)), 2),
+        "seconds": round(sum(seconds), 1),
+    }
+
+
+def reduced(protocol, parts, epochs):
+    """What of a protocol is smaller than the paper's, in words; `epochs` are the paper's."""
+    (x, _), (held, _), (x_test, _) = parts
+    differences = [f"{len(x) + len(held)} images, {len(x_test)} to test"]
+    for key, unit, published in (
+        ("steps", "steps", PAPER["steps"]),
+        ("hidden", "neurons a layer", PAPER["hidden"]),
+        ("epochs", "epochs", epochs),
+    ):
+        if protocol[key] != published:
+            differences.append(f"{protocol[key]} {unit} (paper {published})")
+    return ", ".join(differences)
+
+
+def by_layers(numbers):
+    """Both accuracies for each number of layers, as texts: `(layers, SRC, LIF)`.
+
+    Args:
+        numbers: Dictionary from `"LAYERS-NEURON"` to what `measured` gives. What is missing is "".
+    """
+    for layers in sorted({int(key.partition("-")[0]) for key in numbers}):
+        src, lif = (numbers.get(f"{layers}-{neuron}") for neuron in NEURONS)
+        yield (
+            layers,
+            percent(src["accuracy"]) if src else "",
+            f"LIF {percent(lif['accuracy'])}" if lif else "",
+        )
+
+
+def percent(share):
+    """A share in percent with one decimal."""
+    return f"{100 * share:.1f} %"
