@@ -6,11 +6,12 @@ REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup lava-dl demo adaptive-lstm test test-py312 lint pictures bench lock clean
+.PHONY: help setup lava-dl demo adaptive-lstm reproductions test test-py312 lint pictures bench lock clean
 
 help:
 	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
 	@echo "make adaptive-lstm  the four tasks of the adaptive LSTM's paper, its table and figures"
+	@echo "make reproductions  the table and the figures of docs/reproductions.md from the records"
 	@echo "make test        lint and run all tests on Python 3.10, those with lava-dl and torch too"
 	@echo "make test-py312  run what does not need Lava on Python 3.12 with the newest Keras"
 	@echo "make bench       time training, inference and memory against Keras and other libraries"
@@ -45,6 +46,11 @@ adaptive-lstm: setup
 	    --results examples/adaptive_lstm/results
 	$(PYTHON) -m examples.adaptive_lstm.report
 	$(PYTHON) -m examples.adaptive_lstm.figures
+
+reproductions: setup
+	$(PYTHON) -m examples.reproductions
+	$(PYTHON) -m examples.spiking_lstm.ablation --table
+	$(PYTHON) -m examples.spiking_lstm.figures
 
 test: setup lava-dl lint
 	$(PYTHON) -m pytest

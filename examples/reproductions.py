@@ -1,0 +1,57 @@
+"""Puts the results of the papers 003 and 004 beside ours: the table of docs/reproductions.md.
+
+    python -m examples.reproductions
+
+Replaces what is between the two lines that mark the table. With --print it only shows the table.
+"""
+
+import argparse
+from pathlib import Path
+
+from examples import experiment
+
+FOLDERS = [Path(__file__).parent / name / "results" for name in ("spiking_lstm", "src")]
+PAGE = Path(__file__).parents[1] / "docs" / "reproductions.md"
+HEADINGS = (
+    "Paper",
+    "Experiment",
+    "Published",
+    "Here",
+    "Beside it",
+    "Protocol",
+    "Seed",
+    "Command",
+    "Minutes",
+)
+
+
+def table(records):
+    """The Markdown table of records, a line for each of their rows."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS)]
+    for record in records:
+        for row in record["rows"]:
+            texts = [row[key] or "–" for key in experiment.ROW]
+            minutes = f"{record['seconds'] / 60:.1f}"
+            lines.append((*texts, str(record["seed"]), f"`{record['command']}`", minutes))
+    rows = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, nargs="+", default=FOLDERS, metavar="DIR")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--print", action="store_true", help="show the table, write nothing")
+    given = parser.parse_args(arguments)
+    # `sorted` keeps the order of the names within a paper.
+    records = [record for folder in given.results for record in experiment.load(folder).values()]
+    records = [record for record in records if record["rows"]]
+    records.sort(key=lambda record: record["rows"][0]["paper"])
+    if given.print:
+        print(table(records))
+        return
+    experiment.between_marks(given.page, table(records))
+
+
+if __name__ == "__main__":
+    main()
