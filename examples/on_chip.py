@@ -12,8 +12,10 @@ def deploy(model, calibration, x, y, fine_tune=None, lava_samples=100, report=No
     """Trains a model on in integers, exports it, verifies it on Lava, and says what is left of it.
 
     The accuracies in floats and in integers are those of all samples, that of Lava of the first
-    `lava_samples`, run on the processes of this library in batches. A spike train that is drawn at
-    random is drawn once and is the same for the trained model, the integers and Lava.
+    `lava_samples`, run on the processes of this library in batches. Spikes that the model draws at
+    random are drawn three times: for the trained model and its integers, for the model that was
+    trained on and its integers, and for Lava and what it is compared with. So the accuracies of
+    different draws and samples differ by chance; `mismatches` is of one draw.
 
     Args:
         model: A trained `keras.Model` that `lava_export.export` takes.

@@ -61,7 +61,7 @@ def layers(name, units):
         # The default of 0.9 keeps too little of the rows before.
         spiking = [SRC(size, alpha=0.97, return_sequences=True) for size in (units, 50)]
         return [*spiking, LeakyReadout(10)]
-    # The paper's own initializer and gradient of the unit state hardly learn this task.
+    # Not the defaults: the numbers in docs/export.md were measured with these.
     small = keras.initializers.VarianceScaling(2.0)
     return [
         SpikingLSTM(

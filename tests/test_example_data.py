@@ -51,6 +51,12 @@ class TestImages:
         with pytest.raises(ValueError, match="should have 2 values and has 1"):
             data.images("fashion", data_dir=fashion[0])
 
+    def test_a_download_that_was_cut_off_is_named(self, fashion):
+        path = fashion[0] / "train-images-idx3-ubyte.gz"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz is damaged.*again"):
+            data.images("fashion", "idx", fashion[0])
+
     def test_a_file_of_another_format_is_refused(self, fashion):
         path = fashion[0] / "t10k-labels-idx1-ubyte.gz"
         path.write_bytes(gzip.compress(b"<html></html>"))

@@ -1,5 +1,6 @@
 """What the experiments share: training that goes on after it was killed, and records."""
 
+import argparse
 from pathlib import Path
 
 import keras
@@ -68,9 +69,16 @@ def train(folder, callbacks=()):
     return trained, history
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A folder of checkpoints, the trained model and its history."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *train(folder)
+
+
 class TestTrain:
-    def test_a_run_that_was_killed_ends_as_one_that_was_not(self, tmp_path):
-        whole, whole_history = train(tmp_path / "whole")
+    def test_a_run_that_was_killed_ends_as_one_that_was_not(self, tmp_path, uninterrupted):
+        _, whole, whole_history = uninterrupted
         with pytest.raises(Killed):
             train(tmp_path / "killed", [KillAt(2)])
         again, history = train(tmp_path / "killed")
@@ -80,12 +88,47 @@ class TestTrain:
         assert history["val_accuracy"] == whole_history["val_accuracy"]
         assert len(history["seconds"]) == 3
 
-    def test_what_is_trained_is_loaded(self, tmp_path):
-        whole, history = train(tmp_path)
-        again, same = train(tmp_path, [KillAt(0)])
+    def test_what_is_trained_is_loaded(self, uninterrupted):
+        folder, whole, history = uninterrupted
+        again, same = train(folder, [KillAt(0)])
         assert same == history
         for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("when", ["weights", "replace", "unlink"])
+    def test_wherever_a_checkpoint_is_cut_off_the_one_before_is_there(
+        self, tmp_path, monkeypatch, uninterrupted, when
+    ):
+        """While it is written, before it has its name, and before the one before it is deleted."""
+        folder, whole, whole_history = uninterrupted
+        calls = []
+
+        def killed(method):
+            def at_the_second(self, *args):
+                calls.append(self)
+                if len(calls) == (1 if when == "unlink" else 2):
+                    if when == "weights":
+                        Path(args[0]).write_bytes(b"half of it")
+                    raise Killed
+                return method(self, *args)
+
+            return at_the_second
+
+        owner, name = {
+            "weights": (keras.Model, "save_weights"),
+            "replace": (Path, "replace"),
+            "unlink": (Path, "unlink"),
+        }[when]
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, killed(getattr(owner, name)))
+            with pytest.raises(Killed):
+                train(tmp_path / "killed")
+        again, history = train(tmp_path / "killed")
+        assert history["loss"] == whole_history["loss"]
+        for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        names = sorted(path.name for path in (folder / "net").iterdir())
+        assert names == ["3.weights.h5", "log.csv"]
 
     def test_without_a_validation_there_are_no_metrics_of_it(self, tmp_path):
         log = tmp_path / "net.csv"
@@ -124,8 +167,22 @@ class TestArguments:
         folder = experiment.directory(given, "folder/it", {"units": 2})
         assert folder == tmp_path / "reduced-3"
         assert experiment.directory(given, "folder/it", {"units": 2}) == folder
+        # Nothing was trained, for an error in the arguments: they may change.
+        assert experiment.directory(given, "folder/it", {"units": 4}) == folder
+        (folder / "net").mkdir()
         with pytest.raises(ValueError, match="checkpoints of another configuration.*--output"):
             experiment.directory(given, "folder/it", {"units": 3})
+
+    @pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
+    def test_a_seed_is_an_integer_of_at_least_0(self, seed, capsys):
+        with pytest.raises(SystemExit):
+            self.parser().parse_args([f"--seed={seed}"])
+        assert "must be an integer of at least 0" in capsys.readouterr().err
+
+    def test_what_must_be_positive(self):
+        assert experiment.positive("12") == 12
+        with pytest.raises(argparse.ArgumentTypeError, match="at least 1, not '0'"):
+            experiment.positive("0")
 
 
 class TestRecords:

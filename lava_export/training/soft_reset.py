@@ -57,6 +57,9 @@ class QuantizedSoftResetCell(QuantizedCell):
         **kwargs,
     ):
         super().__init__(units, **kwargs)
+        if min(exponents) < 0:
+            # The chip would round such products down, and the cell does not.
+            raise ValueError(f"`exponents` must be at least 0. Received: {exponents}")
         self.scale = tuple(map(float, scale))
         self.exponents, self.shift = tuple(map(int, exponents)), tuple(map(int, shift))
         self.threshold_register = tuple(map(int, threshold_register))

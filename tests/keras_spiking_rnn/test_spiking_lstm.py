@@ -1,5 +1,6 @@
 """Spiking LSTM against its equations, written out in NumPy from the paper."""
 
+import inspect
 import math
 
 import keras
@@ -476,3 +477,19 @@ def test_it_learns_digits_as_rows():
     rows = np.asarray(PoissonEncoder(1, seed=1)(x.reshape(-1, 784))).reshape(-1, 28, 28)
     _, accuracy = learned(layers, rows, y, 3200, 5, learning_rate=0.03, batch_size=64)
     assert accuracy > 0.7
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    """The cell and the layer have the same, and so has the equation."""
+    cell, layer = SpikingLSTMCell(2).get_config(), SpikingLSTM(2).get_config()
+    for name in PAPER:
+        assert cell[name] == layer[name], name
+    surrogate = keras.saving.deserialize_keras_object(cell["cell_surrogate"])
+    assert surrogate.get_config() == surrogates.Gaussian(0.3).get_config()
+    assert isinstance(surrogate, surrogates.Gaussian)
+    assert cell["two_sided"] is False
+    assert cell["kernel_initializer"]["class_name"] == "HeNormal"
+    assert cell["recurrent_initializer"]["class_name"] == "Orthogonal"
+    of_step = inspect.signature(spiking_lstm_step).parameters
+    assert of_step["two_sided"].default is False
+    assert of_step["cell_surrogate"].default.get_config() == surrogate.get_config()
