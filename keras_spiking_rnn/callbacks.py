@@ -1,14 +1,15 @@
-"""Callbacks for `fit`: what spiking layers do, written for TensorBoard."""
+"""Callbacks for `fit`: what spiking layers do, for TensorBoard; checkpoints that survive."""
 
 import contextlib
 import importlib.util
 import io
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_rnn import checks, metrics, plots
+from keras_spiking_rnn import checks, files, metrics, plots
 
 BINS = 30
 
@@ -25,6 +26,31 @@ def unchanged(model, stateful):
     finally:
         for variable, value in before:
             variable.assign(value)
+
+
+class AtomicModelCheckpoint(keras.callbacks.ModelCheckpoint):
+    """`keras.callbacks.ModelCheckpoint` whose files are written whole or not at all.
+
+    Keras 3.12 writes over the file: a process that is killed meanwhile leaves neither the old model
+    nor the new one. The arguments are the same.
+    """
+
+    _beside = None
+
+    def _get_file_path(self, epoch, batch, logs):
+        return self._beside or super()._get_file_path(epoch, batch, logs)
+
+    def _save_model(self, epoch, batch, logs):
+        final = Path(self._get_file_path(epoch, batch, logs))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        suffix = ".part.weights.h5" if self.save_weights_only else f".part{final.suffix}"
+        # Keras decides whether to save: without a file there is nothing to replace.
+        with contextlib.suppress(FileNotFoundError), files.replacing(final, suffix) as beside:
+            self._beside = str(beside)
+            try:
+                super()._save_model(epoch, batch, logs)
+            finally:
+                self._beside = None
 
 
 class SpikingTensorBoard(keras.callbacks.Callback):

@@ -16,15 +16,13 @@ Wherever there are channels of polarities they are in the order of `p`: OFF, the
 import itertools
 import math
 import numbers
-import os
 import pathlib
 import re
-import uuid
 import warnings
 
 import numpy as np
 
-from keras_spiking_rnn import checks
+from keras_spiking_rnn import checks, files
 
 DTYPE = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])
 
@@ -209,7 +207,7 @@ def _check_size(title, size, cochlea=False):
         )
 
 
-def _check_windows(title, count, time, size, steps, remainder, start):
+def check_windows(title, count, time, size, steps, remainder, start):
     """Refuses arguments of `frames` that are out of range."""
     if (count is None) == (time is None):
         raise ValueError(
@@ -301,7 +299,7 @@ def frames(
         ValueError: If an argument or an event is out of range, if the events do not fill one
             window or span far too many, or if `dtype` cannot hold the numbers of events.
     """
-    _check_windows("frames", count, time, size, steps, remainder, start)
+    check_windows("frames", count, time, size, steps, remainder, start)
     dtype = _numeric(dtype)
     events = check(events, size, sort)
     t = events["t"].astype(np.int64)
@@ -412,10 +410,9 @@ def dataset(
         ValueError: If an argument is out of range, or there are no recordings.
         TypeError: If `samples` cannot be read more than once, or the first of them is not events
             with a label of numbers or a string.
-
-        What is wrong with the events of another recording, or if its label is of another shape or
-        kind than that of the first, is said when it is read, with its index; TensorFlow wraps this
-        in an error of its own.
+            What is wrong with the events of another recording, or if its label is of another shape
+            or kind than that of the first, is said when it is read, with its index; TensorFlow
+            wraps this in an error of its own.
     """
     import tensorflow as tf
 
@@ -445,7 +442,7 @@ def dataset(
     first_events, label = _pair(sample)
     size = _size_of(samples, first_events) if size is None else size
     label_like = _label(label)
-    _check_windows("dataset", count, time, size, steps, remainder, start)
+    check_windows("dataset", count, time, size, steps, remainder, start)
 
     def example(index, sample):
         try:
@@ -985,10 +982,5 @@ def write_aedat(path, events, version=2.0, orientation="jaer"):
             "The first events would be read as a line of the header, which AEDAT 1.0 cannot tell "
             "from them: write AEDAT 2.0."
         )
-    path = pathlib.Path(os.path.realpath(path))
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -328,13 +328,17 @@ class MembraneCell(SpikingCell):
         """Moves `v_max` towards the largest membrane potential of a batch.
 
         `v_max` is the exponential moving average with the bias towards its initial value removed:
-        after the first batch it is that batch's.
+        after the first batch it is that batch's. Under a strategy of `tf.distribute` the batch is
+        that of all replicas: the largest of a part of it would be smaller.
 
         Args:
             peak: Tensor of the largest membrane potentials. Nothing happens unless its largest
                 element is a positive number.
         """
         largest = ops.cast(ops.max(peak), self.v_max.dtype)
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            largest = ops.max(replica.all_gather(largest[None], axis=0))
         seen = (largest > 0) & ops.isfinite(largest)
         batches = self.v_max_batches + ops.cast(seen, self.v_max.dtype)
         share = (1 - self.momentum) / (1 - self.momentum ** ops.maximum(batches, 1))

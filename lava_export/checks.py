@@ -23,7 +23,8 @@ class LayerCheck:
     """What becomes of one layer.
 
     Args:
-        name, kind: Name and class of the Keras layer, or of one of its cells.
+        name: Name of the Keras layer, or of one of its cells.
+        kind: Its class.
         place: "chip"; "host"; "folded", for a layer whose weights become part of the next one's;
             "training", for one that does nothing at inference; empty if that is not known.
         becomes: Synapses and units, or operations on the host.

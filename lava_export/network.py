@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
@@ -136,7 +137,9 @@ class Network:
         Args:
             spikes: Zeros and ones of shape `(batch, T, inputs)`, of a boolean, integer or
                 float type; where the first synapses take graded messages, integers of as many
-                bits; where they are `Conv`, `(batch, T, height, width, channels)` as well.
+                bits; where they are `Conv`, `(batch, T, height, width, channels)` as well. Or a
+                `tf.data.Dataset` or generator of such batches, or of pairs of them and labels, of
+                which one is in memory at a time; for outputs that do not fit either, see `stream`.
             record: Which of "spikes" and the units' states, such as "u" and "v", to give for
                 every layer and step as well.
             backend: "reference", the NumPy simulator, or "lava", Intel's Loihi simulator.
@@ -175,15 +178,54 @@ class Network:
         parts="custom",
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
-        spikes, record = self._inputs(spikes), self._recorded(record)
+        return reference.join(
+            list(self.stream(spikes, record, backend, mode, timeout, progress, parts))
+        )
+
+    def stream(
+        self,
+        spikes,
+        record=(),
+        backend="reference",
+        mode="stock",
+        timeout=60.0,
+        progress=False,
+        parts="custom",
+    ):
+        """Runs batch by batch, with no more than one in memory.
+
+        Example:
+            >>> counts = sum(part.spikes.sum((0, 1)) for part in network.stream(batches))
+
+        Args:
+            spikes: As of `run`.
+            record: As of `run`.
+            backend: As of `run`.
+            mode: As of `run`. In "batched" Lava is compiled and started once.
+            timeout: As of `run`.
+            progress: As of `run`.
+            parts: As of `run`.
+
+        Yields:
+            A `Simulation` of each batch, or of the whole array.
+
+        Raises:
+            TypeError: As `run`.
+            ValueError: As `run`; if there is no batch.
+        """
+        record = self._recorded(record)
         if backend not in ("reference", "lava"):
             raise ValueError(f"backend={backend!r}: the backends are 'reference' and 'lava'.")
         _check_lava("stock" if backend == "reference" else mode, timeout, parts)
         if backend == "lava":
             with self.on_lava(record, mode, timeout, parts) as simulate:
-                return simulate(spikes, progress)
-        with bar("reference", len(spikes), progress) as advance:
-            return reference.simulate_in_chunks(self.pairs, spikes, record, advance)
+                for batch, _ in batches(spikes):
+                    yield simulate(batch, progress)
+            return
+        for batch, _ in batches(spikes):
+            batch = self._inputs(batch)
+            with bar("reference", len(batch), progress) as advance:
+                yield reference.simulate_in_chunks(self.pairs, batch, record, advance)
 
     @contextmanager
     def on_lava(self, record=(), mode="batched", timeout=60.0, parts="custom"):
@@ -239,10 +281,14 @@ class Network:
     def encode(self, x):
         """Spikes `(batch, T, inputs)` from data, through the encoder.
 
+        Of a `tf.data.Dataset` or a generator of batches, a generator of those of each.
+
         Raises:
             TypeError: If `x` is not an array of numbers.
             ValueError: If its shape is wrong, it is empty, or it holds NaN.
         """
+        if is_stream(x):
+            return (self.encode(batch) for batch, _ in batches(x))
         x = check_data(x, self.input_shape, "The data")
         for operation in self.encoder:
             x = operation(x)
@@ -259,7 +305,8 @@ class Network:
         """Labels: the index of the largest score of each sample.
 
         Args:
-            x: What the Keras model takes: data for its encoder, or spikes where it has none.
+            x: What the Keras model takes: data for its encoder, or spikes where it has none. Or a
+                `tf.data.Dataset` or generator of batches, of which one is in memory at a time.
             **run: Arguments of `run`, such as `backend="lava"`.
 
         Returns:
@@ -268,7 +315,8 @@ class Network:
         Raises:
             ValueError: If the data does not fit, or the head does not give one score a class.
         """
-        return labels_of(self.decode(self.run(self.encode(x), **run)))
+        parts = self.stream(self.encode(x), **run)
+        return np.concatenate([labels_of(self.decode(part.spikes)) for part in parts])
 
     def worst_cases(self, steps):
         """What any inputs could do to the 24 bits of each layer in so many steps.
@@ -373,6 +421,38 @@ def _check_lava(mode, timeout, parts):
         raise ValueError(f"mode={mode!r}: the modes of Lava are 'stock' and 'batched'.")
     if parts not in ("custom", "stock"):
         raise ValueError(f"parts={parts!r}: the parts are 'custom' and 'stock'.")
+
+
+def is_stream(data):
+    """Whether data is a `tf.data.Dataset`, or a generator, of batches, and not an array."""
+    # Not a test of the class: a network runs without TensorFlow.
+    return hasattr(data, "as_numpy_iterator") or isinstance(data, Iterator)
+
+
+def batches(data):
+    """Yields the batches of a stream, `(x, y)` each, or an array as the only one.
+
+    `y` is None where there are no labels.
+
+    Raises:
+        TypeError: If a batch is something else than arrays `x`, or pairs `(x, y)`.
+        ValueError: If there is none.
+    """
+    if not is_stream(data):
+        yield data, None
+        return
+    batch = None
+    for batch in data.as_numpy_iterator() if hasattr(data, "as_numpy_iterator") else data:
+        if not isinstance(batch, (tuple, list)):
+            batch = (batch, None)
+        if len(batch) != 2 or not hasattr(batch[0], "shape"):
+            raise TypeError(
+                "The batches of a stream must be arrays x, or pairs (x, y), got "
+                f"{[type(part).__name__ for part in batch]}."
+            )
+        yield batch
+    if batch is None:
+        raise ValueError("The stream has no batches: there is nothing to run.")
 
 
 def labels_of(scores):

@@ -6,6 +6,7 @@ import platform
 import time
 from contextlib import ExitStack
 from importlib import metadata
+from itertools import chain
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ import keras_spiking_rnn
 from keras_spiking_rnn.base import HALF
 from lava_export import resources
 from lava_export.convert import describe, input_shape_of
-from lava_export.network import check_data, check_labels, labels_of
+from lava_export.network import batches, check_data, check_labels, is_stream, labels_of
 from lava_export.quantize import ConversionError
 from lava_export.reference import recordable, weighted_inputs
 from lava_export.report import Divergence, Example, FloatStage, LavaStage, ParityReport, Trace
@@ -49,8 +50,10 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
     Args:
         model: The Keras model that `network` was exported from.
         network: The `Network`.
-        x: Data as the model takes it, `(batch, ...)`.
-        y: Labels `(batch,)`, for the accuracies; optional.
+        x: Data as the model takes it, `(batch, ...)`; or a `tf.data.Dataset` or generator of such
+            batches, or of pairs of them and labels, of which a part is in memory at a time. All
+            batches have as many steps. The report is that of the same data in one array.
+        y: Labels `(batch,)`, for the accuracies; optional. Those of a stream are in it.
         samples_stock: Number of samples for Lava's own processes, which run one at a time.
         modes: Which modes of Lava to run; `()` for none, where there is no Lava.
         timeout: Seconds without progress after which a Lava run is stopped.
@@ -74,21 +77,19 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
         import lava_export.lava  # noqa: F401  (says here, before any work, if there is no Lava)
     description = describe(model)
     _check_origin(description, network)
-    x = check_data(x, input_shape_of(model), "x")
-    if y is not None:
-        y = check_labels(y, len(x))
+    checked = _checked(x, y, input_shape_of(model))
+    x, y = next(checked)
     steps = network.encode(x[:1]).shape[1]
-    stages = _Stages(description, network, (len(x), steps), y)
+    stages = _Stages(description, network, steps, y)
     size = max(1, CHUNK // (steps * sum(map(sum, network.sizes))))
+    start = 0
     with ExitStack() as stack:
         on_lava = {
             mode: stack.enter_context(network.on_lava("spikes", mode, timeout)) for mode in modes
         }
-        for start in range(0, len(x), size):
-            part = x[start : start + size]
+        for part, labels in _regrouped(chain([(x, y)], checked), size):
             floats = description.inputs(part)
             chunk = network.encode(part) if description.message_bits else floats
-            labels = None if y is None else y[start : start + size]
             reference = network.simulate(chunk, ("spikes",), progress=progress)
             stages.activity += resources.count(network, chunk, reference.states["spikes"])
             outputs = stages.compare_float(floats, chunk, reference, start, labels)
@@ -100,6 +101,7 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
                     stages.compare_lava(
                         mode, on_lava[mode], chunk[:count], reference, labels, progress
                     )
+            start += len(part)
     # One spike that the rounding of another order of operations changes is no other model.
     if stages.float.unlike_model > 0.1 * stages.float.compared:
         raise ConversionError(
@@ -122,6 +124,50 @@ def verify(model, network, x, y=None, samples_stock=20, modes=MODES, timeout=60.
     return report
 
 
+def _checked(x, y, shape):
+    """Yields `(x, y)` of an array, or of each batch of a stream, if they fit."""
+    if is_stream(x) and y is not None:
+        raise ValueError("y is given with an array only: the labels of a stream are in it, (x, y).")
+    expected = None
+    for part, labels in batches(x):
+        part = check_data(part, shape, "x")
+        labels = y if labels is None else labels
+        labels = None if labels is None else check_labels(labels, len(part))
+        found = part.shape[1:], labels is None
+        expected = expected or found
+        if found != expected:
+            raise ValueError(
+                "All batches must have samples of one shape, and either all or none have labels: "
+                f"there are samples of {expected[0]} and of {found[0]}. Pad them to as many steps."
+            )
+        yield part, labels
+
+
+def _regrouped(parts, size):
+    """Yields the `(x, y)` of all parts in groups of `size` samples, the last one of fewer."""
+    xs, ys, count = [], [], 0
+    for x, y in parts:
+        while count + len(x) >= size:
+            taken = size - count
+            xs.append(x[:taken])
+            ys.append(None if y is None else y[:taken])
+            yield _joined(xs), _joined(ys)
+            x, y = x[taken:], None if y is None else y[taken:]
+            xs, ys, count = [], [], 0
+        if len(x):
+            xs.append(x)
+            ys.append(y)
+            count += len(x)
+    if xs:
+        yield _joined(xs), _joined(ys)
+
+
+def _joined(parts):
+    if len(parts) == 1 or parts[0] is None:
+        return parts[0]
+    return np.concatenate(parts)
+
+
 def _check_origin(description, network):
     expected = [(layer.inputs, layer.units) for layer in description.spiking]
     found = network.sizes
@@ -135,14 +181,14 @@ def _check_origin(description, network):
 class _Stages:
     """The stages of a report, filled chunk by chunk."""
 
-    def __init__(self, description, network, shape, y):
+    def __init__(self, description, network, steps, y):
         self.description = description
         self.network = network
-        self.shape = shape
+        self.steps = steps
         self.scored = y is not None
         self.float = FloatStage(
-            samples=shape[0],
-            slots=[shape[0] * shape[1] * units for _, units in network.sizes],
+            samples=0,
+            slots=[0] * len(network.names),
             float_spikes=[0] * len(network.names),
             mismatches=[0] * len(network.names),
             wraps=[0] * len(network.names),
@@ -152,18 +198,20 @@ class _Stages:
         self.correct = {"float": 0, "integer": 0}
         self.squares = np.zeros(2)
         nothing = [resources.LayerActivity(0, 0, 0) for _ in network.names]
-        self.activity = resources.Activity(0, shape[1], nothing)
+        self.activity = resources.Activity(0, steps, nothing)
         self.lava = {}
         self.example = None
 
     def compare_float(self, inputs, chunk, reference, start, labels):
         differs, fired, insides = [], [], []
+        self.float.samples += len(chunk)
         for i in range(len(self.description.spiking)):
             traced = self.description.trace(i, inputs)
             inputs = traced["spikes"]
             fired.append(self.description.spiking[i].in_integers(inputs))
             insides.append(traced)
             differs.append(fired[i] != reference.states["spikes"][i])
+            self.float.slots[i] += fired[i].size
             self.float.float_spikes[i] += int(np.count_nonzero(fired[i]))
             self.float.mismatches[i] += int(differs[i].sum())
             self._count_pulses(i, fired[i], reference.states["spikes"][i])
@@ -237,7 +285,7 @@ class _Stages:
             stage.correct += _correct(self.network.decode(run.spikes), labels[:count])
 
     def report(self):
-        samples = self.shape[0]
+        samples = self.float.samples
         if self.scored:
             self.float.float_accuracy = self.correct["float"] / samples
             self.float.integer_accuracy = self.correct["integer"] / samples
@@ -247,7 +295,7 @@ class _Stages:
             network=self.network.digest(),
             layers=list(self.network.names),
             samples=samples,
-            steps=self.shape[1],
+            steps=self.steps,
             float_stage=self.float,
             lava=list(self.lava.values()),
             versions=_versions(),

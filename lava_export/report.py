@@ -139,7 +139,8 @@ class QuantizationReport:
     """How a network was turned into integers; `print` shows a table.
 
     Args:
-        samples, steps: Size of the calibration data.
+        samples: Number of samples of the calibration data.
+        steps: Number of their steps.
         layers: One `LayerQuantization` for each spiking layer.
     """
 

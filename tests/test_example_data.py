@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from examples import data
@@ -76,17 +77,37 @@ class TestImages:
         assert (data.images("mnist", seed=2)[1][0] != x_test).any()
 
     @pytest.mark.parametrize("dataset", ["mnist", "emnist"])
-    def test_those_of_tfds(self, dataset, monkeypatch):
+    def test_those_of_tfds(self, dataset, tmp_path):
+        """Read from files as TensorFlow Datasets keeps them, under their own name and version."""
         pixels = np.zeros((7, 28, 28, 1), "uint8")
         pixels[:, 3, 5] = 255
-        part = {"image": pixels, "label": np.arange(7)}
-        monkeypatch.setattr(data, "load_tfds", lambda *arguments, **options: (part, part))
-        (x, y), _ = data.images(dataset, "tfds")
+        labels = np.arange(7)
+
+        def part(n):
+            return tf.data.Dataset.from_tensor_slices({"image": pixels[:n], "label": labels[:n]})
+
+        known = tfds.builder(data.TFDS_NAMES[dataset], data_dir=tmp_path)
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name=dataset,
+            config="balanced" if dataset == "emnist" else None,
+            version=str(known.version),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(28, 28, 1)),
+                    "label": tfds.features.ClassLabel(num_classes=data.CLASSES[dataset]),
+                }
+            ),
+            split_datasets={"train": part(7), "test": part(2)},
+            data_dir=tmp_path,
+        )
+        assert known.data_path.is_dir()
+        (x, y), (x_test, y_test) = data.images(dataset, "tfds", tmp_path)
         assert (x.shape, x.dtype) == ((7, 28, 28), "float32")
         # EMNIST is published with rows and columns exchanged.
         row, column = (5, 3) if dataset == "emnist" else (3, 5)
-        assert x[0, row, column] == 1 and x[0].sum() == 1
-        np.testing.assert_array_equal(y, np.arange(7))
+        assert (x[:, row, column] == 1).all() and x.sum() == 7
+        assert sorted(y) == list(range(7))
+        assert x_test.shape == (2, 28, 28) and sorted(y_test) == [0, 1]
 
     def test_without_a_network_tfds_says_so(self, monkeypatch):
         def fails(*arguments, **options):
@@ -117,6 +138,15 @@ class TestTexts:
         (tmp_path / "a.txt").write_text("one\n")
         (tmp_path / "notes.md").write_text("not a text")
         assert list(data.texts(tmp_path).items()) == [("a", "one\n"), ("b", "Ünder")]
+
+    def test_the_parts_of_wikitext_2_are_no_texts_of_their_own(self, tmp_path):
+        (tmp_path / "wikitext2_valid.txt").write_text("to validate on")
+        (tmp_path / "wiki.test.tokens").write_text("to test on")
+        assert data.texts(tmp_path) == {}
+        found = {"validation": "to validate on", "test": "to test on"}
+        assert data.wikitext2(tmp_path) == found
+        (tmp_path / "wiki.train.tokens").write_text("to train on")
+        assert data.wikitext2(tmp_path) == {"train": "to train on", **found}
 
     def test_an_empty_folder_says_where_texts_are(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no .txt in .* Name a folder with texts"):

@@ -187,13 +187,20 @@ class TestArguments:
 
 class TestRecords:
     def test_they_come_back_with_versions(self, tmp_path):
-        path = experiment.save(RECORD, "it-quick", tmp_path / "results")
-        assert path == tmp_path / "results" / "it-quick.json"
+        path = experiment.save(RECORD, "it", tmp_path / "results")
+        assert path == tmp_path / "results" / "it-quick-0.json"
         ((name, record),) = experiment.load(path.parent).items()
-        assert name == "it-quick"
+        assert name == "it-quick-0"
         assert record["numbers"] == {"accuracy": 0.5}
         assert record["versions"]["keras"] == keras.__version__
-        assert [each.name for each in Path(path.parent).iterdir()] == ["it-quick.json"]
+        assert [each.name for each in Path(path.parent).iterdir()] == ["it-quick-0.json"]
+
+    def test_a_quick_run_leaves_a_longer_one_and_other_seeds_alone(self, tmp_path):
+        for preset, seed in (("reduced", 0), ("quick", 0), ("reduced", 1)):
+            experiment.save({**RECORD, "preset": preset, "seed": seed}, "it", tmp_path)
+        assert len(experiment.load(tmp_path)) == 3
+        ((name, record),) = experiment.chosen(tmp_path).items()
+        assert (name, record["preset"], record["seed"]) == ("it", "reduced", 0)
 
     def test_what_is_missing_is_named(self, tmp_path):
         with pytest.raises(ValueError, match="needs seconds, rows: published"):

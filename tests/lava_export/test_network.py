@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -363,6 +364,44 @@ class TestRun:
         assert "3/3" in printed.err
         assert printed.out == ""  # which belongs to results
 
+    @pytest.mark.parametrize("labelled", [False, True])
+    def test_a_stream_of_batches_gives_what_one_array_does(self, labelled):
+        network = small()
+        spikes = random_spikes(network, batch=7)
+
+        def stream():
+            for begin in (0, 3, 4):
+                batch = spikes[begin : {0: 3, 3: 4, 4: 7}[begin]]
+                yield (batch, np.zeros(len(batch))) if labelled else batch
+
+        whole = network.simulate(spikes, record=("v",))
+        streamed = network.simulate(stream(), record=("v",))
+        np.testing.assert_array_equal(streamed.spikes, whole.spikes)
+        np.testing.assert_array_equal(streamed.states["v"][0], whole.states["v"][0])
+        np.testing.assert_array_equal(streamed.final[0]["v"], whole.final[0]["v"])
+        assert (streamed.wraps, streamed.saturations) == (whole.wraps, whole.saturations)
+        np.testing.assert_array_equal(network.predict(stream()), network.predict(spikes))
+
+    def test_a_stream_is_run_batch_by_batch(self):
+        network, read = small(), []
+
+        def stream():
+            for i in range(3):
+                read.append(i)
+                yield random_spikes(network)
+
+        parts = network.stream(stream())
+        next(parts)
+        assert read == [0]
+
+    def test_a_stream_without_batches_is_refused(self):
+        with pytest.raises(ValueError, match="no batches: there is nothing to run"):
+            small().run(iter([]))
+
+    def test_a_stream_of_something_else_is_refused(self):
+        with pytest.raises(TypeError, match=r"arrays x, or pairs \(x, y\), got .'int', 'int'"):
+            small().run(iter([(1, 2)]))
+
     def test_decode_without_a_head_counts_spikes(self):
         network = small()
         spikes = network.run(random_spikes(network))
@@ -526,6 +565,29 @@ class TestFile:
         with pytest.raises(OSError, match="disk full"):
             files.write_text(tmp_path / "report.txt", "text")
         assert not list(tmp_path.iterdir())
+
+    def test_a_process_that_is_killed_leaves_the_old_file_or_the_new_one(self, tmp_path):
+        path = tmp_path / "network.h5"
+        code = f"""
+import os, signal, sys, numpy
+from lava_export import LIF, Dense, Network
+small, large = (Network([Dense(numpy.ones((n, n), int)), LIF(dv=1, vth=1)]) for n in (2, 700))
+small.save({str(path)!r})
+print("saved", flush=True)
+while True:
+    for network in (large, small):
+        network.save({str(path)!r}, overwrite=True)
+"""
+        root = Path(__file__).parents[2]
+        for seconds in (0.0, 0.01, 0.05):
+            path.unlink(missing_ok=True)
+            with subprocess.Popen(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root
+            ) as process:
+                process.stdout.readline()
+                time.sleep(seconds)
+                process.kill()
+            assert load(path).inputs in (2, 700)
 
     def test_text_is_written_in_utf8(self, tmp_path):
         files.write_text(tmp_path / "report.txt", "läyer")

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import lava_export
 from keras_spiking_rnn import (
@@ -18,7 +19,7 @@ from keras_spiking_rnn import (
     SpikingLSTM,
     TimeSum,
 )
-from lava_export import convert, page, reference, resources
+from lava_export import convert, page, parity, reference, resources
 from lava_export.network import Network
 from lava_export.parity import ParityError
 from lava_export.report import LavaStage
@@ -94,6 +95,27 @@ def test_counts_are_those_of_keras_own_layers(model, network, spikes, labels):
     )
     assert stage.float_accuracy == np.mean(np.asarray(model(spikes)).argmax(1) == labels)
     assert stage.integer_accuracy == np.mean(network.predict(spikes) == labels)
+
+
+@pytest.mark.parametrize("samples", [10, 100])
+def test_a_dataset_gives_the_report_of_the_same_data_in_one_array(
+    model, network, spikes, labels, monkeypatch, samples
+):
+    monkeypatch.setattr(parity, "CHUNK", samples * STEPS * sum(map(sum, network.sizes)))
+    network = with_weights_halved(network)
+    data = tf.data.Dataset.from_tensor_slices((spikes, labels)).batch(7)
+    whole = lava_export.verify(model, network, spikes, labels, modes=()).to_dict()
+    assert lava_export.verify(model, network, data, modes=()).to_dict() == whole
+
+
+def test_a_dataset_has_its_own_labels_and_one_number_of_steps(model, network, spikes, labels):
+    data = tf.data.Dataset.from_tensor_slices(spikes).batch(7)
+    with pytest.raises(ValueError, match="labels of a stream are in it"):
+        lava_export.verify(model, network, data, labels, modes=())
+    model = model_of(rlif(16, "first"), rlif(5, "second"), TimeSum(), shape=(None, INPUTS))
+    network = lava_export.export(model, calibration=spikes)
+    with pytest.raises(ValueError, match="Pad them to as many steps"):
+        lava_export.verify(model, network, iter([spikes, spikes[:, 1:]]), modes=())
 
 
 def test_divergence_tells_how_close_a_call_it_was(model, network, spikes):

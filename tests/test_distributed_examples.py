@@ -1,0 +1,55 @@
+"""The programs of examples/distributed, small."""
+
+import numpy as np
+import pytest
+
+from examples.distributed import measure, records, train
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    for part, options in (("train", []), ("validation", ["--test"])):
+        arguments = ["--output", str(folder / part), "--count", "6", "--shards", "2"]
+        records.main(["saccades", *arguments, *options])
+    return folder
+
+
+def test_records_are_written_once(recordings, capsys):
+    index = records.main(["saccades", "--output", str(recordings / "train")])
+    assert index["counts"] == [3, 3]
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_recordings_need_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="name it after the source"):
+        records.main(["mnist-dvs", "--output", str(tmp_path)])
+
+
+def test_training_on_records_goes_on_where_it_ended(recordings, tmp_path, capsys):
+    arguments = [
+        *("--model", "lif", "--units", "4", "--batch-size", "3", "--verbose", "0"),
+        *("--records", str(recordings / "train"), "--validation", str(recordings / "validation")),
+        *("--steps", "4", "--window", "70000", "--output", str(tmp_path)),
+    ]
+    first = train.train(train.parse([*arguments, "--epochs", "1"]))
+    second = train.train(train.parse([*arguments, "--epochs", "2"]))
+    assert second["loss"][0] == first["loss"][0]
+    assert len(second["val_accuracy"]) == 2
+    assert "1 devices" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "lif-0").iterdir()} == {
+        "backup.npz",
+        "best.weights.h5",
+    }
+
+
+@pytest.mark.parametrize("name", train.MODELS)
+def test_every_model_has_scores(name):
+    model = train.network(name, (5, 6), 4, 3, 0.01)
+    assert np.asarray(model(np.ones((2, 5, 6), "float32"))).shape == (2, 3)
+
+
+def test_what_a_ring_sends():
+    """Each of n workers sends 2 (n - 1) / n of the gradients, float32."""
+    assert measure.sent(1000, 2) == 4000
+    assert measure.sent(1000, 4) == 6000
