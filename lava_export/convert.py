@@ -44,7 +44,12 @@ from lava_export.report import QuantizationReport
 from lava_export.training.gated_lif import QuantizedGatedLIFCell, QuantizedGatedLIFDescription
 from lava_export.training.layer import QuantizedCell, QuantizedRNN, traced
 from lava_export.training.lif import QuantizedLIFCell, QuantizedLIFDescription
-from lava_export.training.rlif import QuantizedRLIFCell, QuantizedRLIFDescription
+from lava_export.training.rlif import (
+    QuantizedConvRLIF2DCell,
+    QuantizedConvRLIF2DDescription,
+    QuantizedRLIFCell,
+    QuantizedRLIFDescription,
+)
 from lava_export.training.spiking_lstm import (
     QuantizedSpikingLSTMCell,
     QuantizedSpikingLSTMDescription,
@@ -53,6 +58,7 @@ from lava_export.training.src import QuantizedSRCCell, QuantizedSRCDescription
 
 QUANTIZED = (
     QuantizedRLIFDescription,
+    QuantizedConvRLIF2DDescription,
     QuantizedSpikingLSTMDescription,
     QuantizedGatedLIFDescription,
     QuantizedLIFDescription,
@@ -69,6 +75,7 @@ CELLS = {
     LIFLSTMCell: LIFLSTMDescription,
     SRCCell: SRCDescription,
     QuantizedRLIFCell: QuantizedRLIFDescription,
+    QuantizedConvRLIF2DCell: QuantizedConvRLIF2DDescription,
     QuantizedSpikingLSTMCell: QuantizedSpikingLSTMDescription,
     QuantizedGatedLIFCell: QuantizedGatedLIFDescription,
     QuantizedLIFCell: QuantizedLIFDescription,

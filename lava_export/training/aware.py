@@ -9,7 +9,7 @@ from lava_export.quantize import ConversionError
 from lava_export.training.gated_lif import QuantizedGatedLIFCell
 from lava_export.training.layer import QuantizedCell, QuantizedRNN
 from lava_export.training.lif import QuantizedLIFCell
-from lava_export.training.rlif import QuantizedRLIFCell
+from lava_export.training.rlif import QuantizedConvRLIF2DCell, QuantizedRLIFCell
 from lava_export.training.spiking_lstm import QuantizedSpikingLSTMCell
 from lava_export.training.src import QuantizedSRCCell
 
@@ -18,6 +18,7 @@ QUANTIZED = {
     cell.original: cell
     for cell in (
         QuantizedRLIFCell,
+        QuantizedConvRLIF2DCell,
         QuantizedSpikingLSTMCell,
         QuantizedLIFCell,
         QuantizedGatedLIFCell,

@@ -105,3 +105,12 @@ class QuantizedRNN(keras.layers.RNN):
         """Runs the cell over the sequences."""
         with self.cell.prepare():
             return super().call(sequences, initial_state, mask, training)
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        """Returns the shape of the outputs, of images too, which Keras' own does not know."""
+        if isinstance(self.cell.output_size, int):
+            return super().compute_output_shape(sequences_shape, initial_state_shape)
+        batch, steps, *image = sequences_shape
+        shape, states = self.cell.compute_output_shape((batch, *image))
+        outputs = (batch, steps, *shape[1:]) if self.return_sequences else shape
+        return (outputs, *states) if self.return_state else outputs

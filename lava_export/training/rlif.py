@@ -1,4 +1,4 @@
-"""RLIF in the integers of the chip, for quantization-aware training."""
+"""RLIF and ConvRLIF2D in the integers of the chip, for quantization-aware training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_rnn import RLIFCell
+from keras_spiking_rnn import ConvRLIF2DCell, RLIFCell
 from lava_export import arithmetic
-from lava_export.quantize import RLIFDescription, base
+from lava_export.quantize import ConvRLIF2DDescription, RLIFDescription, base
 from lava_export.quantize.base import LSB
-from lava_export.synapses import Dense
 from lava_export.training.integers import (
     decay,
     float64,
@@ -32,9 +31,12 @@ BIAS_EXP = arithmetic.RANGES["bias_exp"][1]
 
 
 class Registers(NamedTuple):
-    """What `LIF` and its synapses hold: tensors of integers, (units,) but for the weights."""
+    """What `LIF` and its synapses hold: tensors of integers, (units,) but for the weights.
 
-    weights: Any  # (in, units)
+    In the Conv pattern a unit is a filter, whose registers are the same at all positions.
+    """
+
+    weights: Any  # (in, units), or (height, width, channels, units)
     keep: Any  # 4096 - dv
     bias_mant: Any
     bias_exp: Any
@@ -42,26 +44,23 @@ class Registers(NamedTuple):
     v0: Any
 
 
-@keras.saving.register_keras_serializable(package="lava_export")
-class QuantizedRLIFCell(QuantizedCell, RLIFCell):
-    """`RLIFCell` whose steps are those of `lava_export.LIF`, integer for integer.
+class QuantizedFiringCell(QuantizedCell):
+    """Mixin of the cells whose steps are those of `lava_export.LIF`, integer for integer.
 
-    Its state is the membrane `v` of the chip.
+    The state is the membrane `v` of the chip.
 
     Args:
-        units: Number of neurons, as all other arguments that are not named here those of
-            `RLIFCell`.
+        *args: Number of neurons or filters, and what follows it.
         scale: `S`: what the distance from reset to threshold becomes, in units of weight.
         exponent: Exponent of the weights.
         vth: Threshold of the chip, in units of weight.
-        **kwargs: The arguments of `RLIFCell`.
+        **kwargs: The other arguments of the original cell.
     """
 
-    original = RLIFCell
     settings = ("scale", "exponent", "vth")
 
-    def __init__(self, units, *, scale, exponent, vth, **kwargs):
-        super().__init__(units, **kwargs)
+    def __init__(self, *args, scale, exponent, vth, **kwargs):
+        super().__init__(*args, **kwargs)
         self.scale, self.exponent, self.vth = int(scale), int(exponent), int(vth)
         threshold, reset = (
             np.array(self.of_each_unit(value)) for value in (self.threshold, self.reset)
@@ -69,6 +68,10 @@ class QuantizedRLIFCell(QuantizedCell, RLIFCell):
         # Units of weight in a unit of the membrane potential, for each neuron.
         self.row = self.scale / (threshold - reset)
         self.resets = reset
+
+    def weighted(self, inputs, weights):
+        """What weights make of the inputs of a step."""
+        raise NotImplementedError
 
     def integers(self):
         """The registers, from the weights."""
@@ -99,13 +102,15 @@ class QuantizedRLIFCell(QuantizedCell, RLIFCell):
     def get_initial_state(self, batch_size=None):
         """Returns the membrane before the first step of `batch_size` sequences."""
         v0 = tf.cast(self.registers().v0, self.compute_dtype)
-        return [tf.broadcast_to(v0, (batch_size, self.units))]
+        return [tf.broadcast_to(v0, (batch_size, *keras.tree.flatten(self.output_size)))]
 
     def step(self, inputs, states, training=False):
         """One step; `inside` has the membrane potential before the reset, in float units."""
         (v,) = states
         held = self.registers()
-        current = LSB * shifted(tf.matmul(tf.cast(inputs, v.dtype), held.weights), self.exponent)
+        current = LSB * shifted(
+            self.weighted(tf.cast(inputs, v.dtype), held.weights), self.exponent
+        )
         exact = saturate(decay(v, held.keep) + wrap(float64(current)) + float64(held.bias))
         smooth = v * held.keep / arithmetic.DECAY_UNITY + current + held.bias
         v = straight_through(exact, smooth)
@@ -117,15 +122,34 @@ class QuantizedRLIFCell(QuantizedCell, RLIFCell):
         return spikes, [state], {"membrane": v / lsb + tf.constant(self.resets, v.dtype)}
 
 
-@dataclasses.dataclass(frozen=True)
-class QuantizedRLIFDescription(RLIFDescription):
-    """A `QuantizedRLIFCell`, which has its integers already."""
+@keras.saving.register_keras_serializable(package="lava_export")
+class QuantizedRLIFCell(QuantizedFiringCell, RLIFCell):
+    """`RLIFCell` whose steps are those of `lava_export.LIF`: see `QuantizedFiringCell`."""
 
-    cell: QuantizedRLIFCell | None = None
+    original = RLIFCell
+
+    def weighted(self, inputs, weights):
+        """A product of matrices."""
+        return tf.matmul(inputs, weights)
+
+
+@keras.saving.register_keras_serializable(package="lava_export")
+class QuantizedConvRLIF2DCell(QuantizedFiringCell, ConvRLIF2DCell):
+    """`ConvRLIF2DCell` whose steps are those of `lava_export.LIF`: see `QuantizedFiringCell`."""
+
+    original = ConvRLIF2DCell
+
+    def weighted(self, inputs, weights):
+        """A convolution."""
+        return self._convolved_inputs(inputs, weights)
+
+
+class QuantizedFiringDescription:
+    """Mixin of the descriptions of cells that have their integers already."""
 
     @classmethod
     def of(cls, name, cell):
-        """The description of a `QuantizedRLIFCell`."""
+        """The description of a `QuantizedFiringCell`."""
         return dataclasses.replace(super().of(name, cell), cell=cell)
 
     def quantize(self, inputs, leak_groups=None):
@@ -136,7 +160,12 @@ class QuantizedRLIFDescription(RLIFDescription):
             for value in (held.weights, held.keep, held.bias_mant, held.bias_exp, held.v0)
         )
         check_leaks(self.name, keep, leak_groups)
-        synapses = Dense(weights.T, self.cell.exponent)
+        rows = weights.reshape(self.kernel.shape).T
+        synapses = self.dense(rows, self.cell.exponent)
+        # Registers of a filter are those of all its positions.
+        keep, bias_mant, bias_exp, v0 = (
+            np.resize(value, self.units) for value in (keep, bias_mant, bias_exp, v0)
+        )
         units = LIF(
             du=4095,
             dv=np.minimum(arithmetic.DECAY_UNITY - keep, 4095),
@@ -145,16 +174,31 @@ class QuantizedRLIFDescription(RLIFDescription):
             bias_exp=bias_exp,
             v0=v0,
         )
-        outputs = outputs_of(self.cell, inputs).astype(np.int8)
+        images = inputs.reshape(*inputs.shape[:2], *self.input_shape)
+        outputs = outputs_of(self.cell, images).astype(np.int8)
         ideal, _ = base.on_grid(self.kernel, self.cell.row, self.cell.exponent)
         return base.recorded(
             self,
             synapses,
             units,
-            [(self.kernel, ideal, weights.T)],
+            [(self.kernel, ideal, rows)],
             inputs,
-            outputs,
+            outputs.reshape(*outputs.shape[:2], -1),
             scale=self.cell.scale,
             settings={name: getattr(self.cell, name) for name in self.cell.settings},
             leak_error=float(np.abs(keep / arithmetic.DECAY_UNITY - self.leak).max()),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedRLIFDescription(QuantizedFiringDescription, RLIFDescription):
+    """A `QuantizedRLIFCell`."""
+
+    cell: QuantizedRLIFCell | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizedConvRLIF2DDescription(QuantizedFiringDescription, ConvRLIF2DDescription):
+    """A `QuantizedConvRLIF2DCell`."""
+
+    cell: QuantizedConvRLIF2DCell | None = dataclasses.field(default=None, kw_only=True)

@@ -443,9 +443,3 @@ def test_max_pooling_is_one_layer_more():
     assert not actual.final[0]["v"].any()  # nothing is kept
     record = network.quantization.layers[1]
     assert record.mismatches == record.weight_error == 0
-
-
-def test_it_is_not_trained_in_integers():
-    model = model_of(conv(name="c"))
-    with pytest.raises(ConversionError, match="'c' .ConvRLIF2DCell. cannot be trained in integers"):
-        lava_export.quantization_aware(model, calibration=images_of(4))
