@@ -14,7 +14,7 @@ from keras_spiking_rnn.base import SpikingCell, SpikingRNN, arguments
 # a logistic activation and whose modulated input has a hyperbolic tangent.
 GATE_SURROGATE = surrogates.Gaussian(alpha=4.0)
 CANDIDATE_SURROGATE = surrogates.Gaussian(alpha=0.3)
-# Not the paper's, but without it nothing is learned: see `examples/spiking_lstm/ablation.py`.
+# Not the paper's, but with it far more is learned: see `examples/spiking_lstm/ablation.py`.
 CELL_SURROGATE = surrogates.Gaussian(alpha=0.3)
 
 # The arguments of the paper: equations (2) and (4), and weights that begin with a variance of 1.

@@ -100,7 +100,7 @@ def test_without_training_on_it_is_the_plain_export(halves):
 def test_a_network_of_src_arrives_on_the_chip(tmp_path):
     options = ["--preset", "quick", "--neurons", "src", "--output", str(tmp_path)]
     chip.main(options)
-    record = json.loads((tmp_path / "chip.json").read_text())
+    record = json.loads((tmp_path / "chip-quick-0.json").read_text())
     found = record["numbers"]["src"]
     assert (found["samples"], found["lava_samples"]) == (40, 4)
     assert (found["mismatches"], found["changed"]) == (0, 0)

@@ -13,6 +13,7 @@ from examples.spiking_lstm import ablation, alphas, chip, figures, images, perio
 
 pytestmark = pytest.mark.xdist_group("spiking_lstm_examples")  # one run for all
 
+NO_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0}
 STORY = "the cat sat on the mat. the dog sat on the log. a cat and a dog sat. " * 130
 
 
@@ -87,7 +88,7 @@ class TestPeriodic:
             assert len(last["sequence"]) == periodic.STEPS
         # Of each neuron and its complement one spikes at each step.
         assert len(numbers["spikes"]) == periodic.STEPS * periodic.INPUTS // 2
-        figures.main(["--results", str(results), "--images", str(tmp_path)])
+        figures.main(["--preset", "quick", "--results", str(results), "--images", str(tmp_path)])
         for name in ("spiking_lstm_spikes", "spiking_lstm_sequences"):
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert not (tmp_path / "spiking_lstm_alphas.png").exists()
@@ -98,26 +99,65 @@ class TestText:
         assert text.tokens("Don't stop,\n Alice!", "word") == ["don't", "stop", ",", "alice", "!"]
         assert text.tokens("A  b\n", "character") == ["a", " ", "b", " "]
 
-    def test_the_test_follows_the_training_part(self):
-        corpus = text.corpus("abcd" * 10 + "xa", "character", 24, 100)
-        assert corpus.symbols == [text.UNKNOWN, "a", "b", "c", "d"]
-        assert len(corpus.train) == 24 and len(corpus.test) == 18
-        assert corpus.test[:4].tolist() == [1, 2, 3, 4]
-        assert corpus.test[-2:].tolist() == [0, 1]  # x is unknown
+    def test_the_test_follows_validation_which_follows_training(self):
+        assert text.parts_of("abcdefghij" * 10, 20, 3) == ("abcdefghijabcdefgh", "ij", "abc")
+        assert [len(part) for part in text.parts_of("a" * 100, 1000, 1000)] == [72, 8, 20]
 
-    def test_words_that_occur_once_are_unknown(self):
-        corpus = text.corpus("one two one two three four five six", "word", 100, 100)
+    def test_what_is_not_in_the_training_part_is_unknown(self):
+        corpus = text.corpus(("aab", "cb", "bx"), "character")
+        assert corpus.symbols == [text.UNKNOWN, "a", "b"]
+        assert [part.tolist() for part in corpus[1:]] == [[1, 1, 2], [0, 2], [2, 0]]
+
+    def test_rare_words_are_unknown(self):
+        parts = "one two one <unk> two two <unk> three", "three three", "two three <unk>"
+        corpus = text.corpus(parts, "word")
         assert corpus.symbols == [text.UNKNOWN, "one", "two"]
+        assert corpus.train.tolist() == [1, 2, 1, 0, 2, 2, 0, 0]
+        assert corpus.test.tolist() == [2, 0, 0]
+        assert text.corpus(parts, "word", vocabulary=1).symbols == [text.UNKNOWN, "two"]
+
+    def test_wikitext_2_with_its_part_to_train_on(self):
+        found = {"train": "a" * 50, "validation": "b" * 50, "test": "c" * 50}
+        parts, told = text.parts_of_wikitext2(found, 40, 30)
+        assert parts == ("a" * 40, "b" * 30, "c" * 30)
+        assert told.startswith("trained on its training part")
+
+    def test_wikitext_2_without_it(self):
+        found = {"validation": "a" * 90 + "b" * 10, "test": "c" * 50}
+        parts, told = text.parts_of_wikitext2(found, 1000, 1000)
+        assert parts == ("a" * 90, "b" * 10, "c" * 50)
+        assert "for lack of its training part" in told
+        with pytest.raises(FileNotFoundError, match="lacks wiki.test.tokens or wikitext2_test.txt"):
+            text.parts_of_wikitext2({"train": "a", "validation": "b"}, 10, 10)
 
     def test_perplexity_is_the_inverse_of_the_geometric_mean(self):
         assert text.perplexity(np.full(7, 1 / 30)) == pytest.approx(30)
         assert text.perplexity(np.array([0.5, 0.125])) == pytest.approx(4)
 
     def test_pairs_know_what_follows(self):
-        corpus = text.corpus("ab" * 500, "character", 800, 200)
+        corpus = text.corpus(text.parts_of("ab" * 500, 800, 200), "character")
         found = text.counted(corpus)
         assert found["unigram"] == pytest.approx(2, rel=0.01)
         assert found["bigram"] < 1.1
+        assert found["kneser_ney"] < 1.1
+
+    @pytest.mark.parametrize("model", [text.mixed_pairs, text.kneser_ney])
+    def test_the_probabilities_of_what_follows_sum_to_1(self, model):
+        read, symbols = np.array([0, 1, 2, 1, 2, 1, 3, 1, 2]), list("abcde")
+        for before in range(5):  # 4 is never read, and nothing follows it
+            chances = [
+                1 / model(read, np.array([before, after]), symbols, 0.7) for after in range(5)
+            ]
+            assert sum(chances) == pytest.approx(1)
+            assert min(chances) > 0
+
+    def test_kneser_ney_counts_what_a_symbol_follows_and_not_how_often(self):
+        # 1 occurs often and only after 0; 2 and 3 are seldom, each after two others.
+        read = np.array([0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 0, 3])
+        after_unseen = [
+            text.kneser_ney(read, np.array([4, after]), list("abcde"), 0.5) for after in (1, 3)
+        ]
+        assert after_unseen[1] < after_unseen[0]
 
     def test_windows_are_shifted_by_one(self):
         x, y = text.windows(np.arange(10), 4, 3)
@@ -125,16 +165,30 @@ class TestText:
         assert y.tolist() == [[1, 2, 3, 4], [4, 5, 6, 7]]
 
     def test_the_perplexity_of_a_network_is_that_of_its_probabilities(self):
-        model = text.build("SpikingLSTM", "character", 5, 8, 0.0, seed=0)
+        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
         read = np.array([1, 4, 2, 0, 3])
         logits = model(read[None, :-1])
         chances = np.asarray(keras.ops.softmax(logits))[0]
         expected = np.prod([chances[t, read[t + 1]] for t in range(4)]) ** (-1 / 4)
         assert text.test_perplexity(model, read) == pytest.approx(expected, rel=1e-5)
 
+    def test_a_long_test_is_read_in_pieces(self, monkeypatch):
+        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
+        read = np.random.default_rng(0).integers(0, 5, 24)
+        monkeypatch.setattr(text, "READ", 10)
+        monkeypatch.setattr(text, "READ_AT_ONCE", 2)
+        logs = []
+        for at in (0, 10, 20):
+            piece = read[at : at + 11]
+            chances = np.asarray(keras.ops.log_softmax(model(piece[None, :-1])))[0]
+            logs += [chances[t, piece[t + 1]] for t in range(len(piece) - 1)]
+        assert len(logs) == 23
+        expected = np.exp(-np.mean(logs))
+        assert text.test_perplexity(model, read) == pytest.approx(expected, rel=1e-5)
+
     def test_step_by_step_generation_is_what_the_network_says(self):
-        model = text.build("SpikingLSTM", "character", 4, 8, 0.0, seed=0)
-        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None)
+        model = text.build("SpikingLSTM", "character", 4, 8, NO_DROPOUT, seed=0)
+        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None, None)
         # So cold that the likeliest symbol is always chosen.
         made = text.generate(model, corpus, "character", "abca", 6, 1e-6, seed=0)
         numbers = [corpus.symbols.index(each) for each in made]
@@ -143,9 +197,21 @@ class TestText:
         assert made.startswith("abca")
         assert numbers[4:] == logits[3:].argmax(axis=-1).tolist()
 
+    def test_words_are_read_and_said_with_the_same_vectors(self):
+        model = text.build("LSTM", "word", 5, 8, NO_DROPOUT, seed=0)
+        # Vectors, an LSTM, what maps its outputs to vectors, and the biases of the words.
+        sizes = [5 * text.EMBEDDING, 4 * 8 * (text.EMBEDDING + 8 + 1), 8 * text.EMBEDDING, 5]
+        assert model.count_params() == sum(sizes)
+        read = np.array([[1, 3]])
+        before = np.array(model(read))
+        vectors = model.get_layer("words").embeddings
+        vectors.assign(keras.ops.concatenate([vectors[:4], 2 * vectors[4:]]))  # never read
+        np.testing.assert_allclose(model(read)[..., 4], 2 * before[..., 4], rtol=1e-5)
+        np.testing.assert_allclose(model(read)[..., :4], before[..., :4], rtol=1e-5)
+
     def test_a_temperature_of_0_is_refused(self):
-        model = text.build("LSTM", "character", 4, 8, 0.0, seed=0)
-        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None)
+        model = text.build("LSTM", "character", 4, 8, NO_DROPOUT, seed=0)
+        corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None, None)
         with pytest.raises(ValueError, match="`temperature` must be positive"):
             text.generate(model, corpus, "character", "a", 1, 0, seed=0)
 
@@ -154,12 +220,28 @@ class TestText:
         arguments = ["--preset", "quick", "--data-dir", str(tmp_path), "--output", str(tmp_path)]
         text.main([*arguments, "--results", str(tmp_path / "r")])
         record = record_of(tmp_path / "r")
-        assert record["numbers"]["SpikingLSTM"]["perplexity"] < record["numbers"]["unigram"]
+        spiking = record["numbers"]["SpikingLSTM"]
+        assert spiking["perplexity"] < record["numbers"]["unigram"]
+        assert 1 <= spiking["epoch"] <= 3
         assert record["command"].endswith("--seed 0 --data-dir DIR")
+        # The trained network is loaded, that of its best epoch.
+        text.main([*arguments, "--results", str(tmp_path / "again")])
+        assert record_of(tmp_path / "again")["numbers"] == record["numbers"]
         capsys.readouterr()
-        # The trained network is loaded.
         text.main([*arguments, "--generate", "The c", "--length", "10"])
         assert re.fullmatch(r"the c.{10}\n", capsys.readouterr().out)
+
+    def test_wikitext_2_from_the_published_files(self, tmp_path):
+        for part in ("train", "valid", "test"):
+            (tmp_path / f"wiki.{part}.tokens").write_text(f" = {part} = \n\n{STORY[:2000]}")
+        folders = ["--data-dir", str(tmp_path), "--output", str(tmp_path)]
+        chosen = ["--preset", "quick", "--level", "word", "--texts", "wikitext2"]
+        text.main([*chosen, *folders, "--results", str(tmp_path / "r")])
+        record = record_of(tmp_path / "r")
+        assert record["rows"][0]["what"] == "Perplexity of words, wikitext2"
+        assert record["rows"][0]["protocol"].startswith("trained on its training part")
+        sizes = record["config"]["texts"]["wikitext2"]
+        assert sizes["train"] > sizes["validation"] == sizes["test"] > 300
 
 
 class TestSpeech:
@@ -184,6 +266,20 @@ class TestSpeech:
         _, _, record = trained
         assert record["numbers"]["SpikingLSTM"]["accuracy"] > 0.6  # chance is 0.5
         assert (record["config"]["train"], record["config"]["test"]) == (38, 10)
+
+    def test_candidates_are_compared_without_the_test(self, trained, tmp_path, monkeypatch):
+        folder, common, _ = trained
+        chosen = dict(list(speech.CANDIDATES.items())[-1:])
+        monkeypatch.setattr(speech, "CANDIDATES", chosen)
+        sizes = []
+        monkeypatch.setattr(
+            speech.images, "accuracies", lambda model, x, y, draws: [sizes.append(len(x)) or 0.5]
+        )
+        speech.main([*common, "--data-dir", str(folder), "--results", str(tmp_path), "--validate"])
+        record = record_of(tmp_path)
+        assert list(record["numbers"]) == list(chosen)
+        assert sizes == [10]  # two digits, five indices
+        assert record["rows"] == []
 
     def test_from_a_file_to_a_label(self, trained, capsys):
         folder, common, _ = trained
@@ -231,5 +327,7 @@ class TestAlphas:
         first, second = record["numbers"]["pairs"]
         assert (first["alpha_1"], first["alpha_2"]) == alphas.PAPER
         assert first["loss"] != second["loss"]
-        figures.main(["--results", str(tmp_path / "r"), "--images", str(tmp_path)])
+        figures.main(
+            ["--preset", "quick", "--results", str(tmp_path / "r"), "--images", str(tmp_path)]
+        )
         assert (tmp_path / "spiking_lstm_alphas.png").exists()

@@ -5,9 +5,14 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from examples import experiment
 from examples.src import depth, figures, gradients, images, networks, noise, response
+from examples.src.leaky import Leaky, LeakyCell
 from keras_spiking_rnn import RLIF, SRC, metrics
+
+pytestmark = pytest.mark.xdist_group("src_experiments")  # one run for all
 
 SMALL = {"hidden": 12, "steps": 20, "train": 60, "test": 20, "epochs": 1, "batch_size": 20}
 
@@ -27,7 +32,7 @@ def records(tmp_path_factory):
     run(gradients, "--variants", "no-bypass")
     run(noise)
     run(response, "--images", folder / "images")
-    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}, folder
+    return experiment.chosen(folder, "quick"), folder
 
 
 def test_each_experiment_leaves_a_record(records):
@@ -52,12 +57,20 @@ def test_a_row_has_the_paper_s_numbers_ours_and_those_of_lif(records):
     assert "1 epochs (paper 100)" in row["protocol"]
 
 
+def test_the_depth_record_has_the_gradient_of_each_layer(records):
+    numbers = records[0]["depth"]["numbers"]
+    assert set(numbers) == {"2-src", "2-lif", "2-leaky"}
+    for found in numbers.values():
+        assert list(found["gradients"]) == ["layer_1", "layer_2"]
+        assert all(norm > 0 for norm in found["gradients"].values())
+
+
 def test_a_run_that_is_finished_is_not_trained_again(records):
     found, folder = records
     before = found["depth"]
     options = ["--preset", "quick", "--output", folder / "runs" / "depth", "--results", folder]
     depth.main([str(each) for each in (*options, "--layers", 2)])
-    assert json.loads((folder / "depth.json").read_text()) == before
+    assert json.loads((folder / "depth-quick-0.json").read_text()) == before
 
 
 def test_figures_are_drawn_of_the_records_that_are_there(records):
@@ -83,7 +96,7 @@ def test_the_neuron_fires_without_input_only_with_the_highest_bias(records):
     assert numbers["z_s fixed"]["steps_a_pulse"] > numbers["z_s fast"]["steps_a_pulse"]
 
 
-@pytest.mark.parametrize("neuron, layer_class", [("src", SRC), ("lif", RLIF)])
+@pytest.mark.parametrize("neuron, layer_class", [("src", SRC), ("lif", RLIF), ("leaky", Leaky)])
 def test_networks_are_those_of_appendix_a(neuron, layer_class):
     model = networks.network(neuron, "latency", 3, 12, 20, (784,))
     spiking = metrics.spiking_layers(model)
@@ -92,11 +105,55 @@ def test_networks_are_those_of_appendix_a(neuron, layer_class):
     assert [layer.units for layer in layers] == [12, 12, 100]
     if neuron == "src":
         assert {layer.alpha for layer in layers} == {0.99}
+    elif neuron == "leaky":
+        names = [weight.name for weight in layers[0].trainable_weights]
+        assert names == ["kernel", "leak", "threshold"]
+        assert [float(layers[0].cell.leak), float(layers[0].cell.threshold)] == pytest.approx(
+            [0.99, 1.0]
+        )
     else:
         assert {layer.threshold for layer in layers} == {1.0}
         np.testing.assert_allclose(keras.ops.convert_to_numpy(layers[0].cell.leak), 0.99)
         assert [weight.name for weight in layers[0].trainable_weights] == ["kernel", "leak"]
     assert model.output_shape == (None, 10)
+
+
+def test_a_leaky_neuron_takes_no_input_after_a_spike():
+    layer = Leaky(1, leak=0.5, threshold=1.0)
+    layer.build((1, 5, 1))
+    layer.cell.kernel.assign([[1.0]])
+    # At the threshold it does not fire: 0.75 / 2 + 0.625 = 1, then 1 / 2 + 0.75 > 1.
+    x = np.reshape([0.75, 0.625, 0.75, 5.0, 1.5], (1, 5, 1))
+    assert np.ravel(layer(x)).tolist() == [0, 0, 1, 0, 1]
+
+
+def test_the_compiled_loop_of_leaky_neurons_is_that_of_the_cell():
+    random = np.random.default_rng(0)
+    x = (random.random((3, 15, 20)) < 0.3).astype("float32")
+    upstream = random.normal(size=(3, 15, 6)).astype("float32")
+    layers = Leaky(6), keras.layers.RNN(LeakyCell(6), return_sequences=True)
+    kernel = random.normal(0, 0.4, (20, 6))
+    results = []
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights([kernel, np.float32(0.8), np.float32(0.9)])
+        with tf.GradientTape() as tape:
+            spikes = layer(x)
+            loss = tf.reduce_sum(spikes * upstream)
+        results.append((spikes, tape.gradient(loss, layer.trainable_weights)))
+    (spikes, gradients_of_loop), (expected, of_cell) = results
+    assert 0.05 < np.mean(spikes) < 0.5
+    np.testing.assert_array_equal(spikes, expected)
+    for got, wanted in zip(gradients_of_loop, of_cell, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_clipped_together_or_each():
+    model = networks.network("src", "rate", 1, 4, 10, (5,))
+    for protocol, each in (({}, None), ({"clip_each": True}, 1.0)):
+        networks.compile_for(model, 10, {"epochs": 1, "batch_size": 5, **protocol})
+        assert model.optimizer.clipnorm == each
+        assert model.optimizer.global_clipnorm == (None if each else 1.0)
 
 
 def test_a_tenth_of_the_training_validates():

@@ -94,10 +94,12 @@ def main(arguments=None):
     parser.add_argument("--table", action="store_true", help="only write the table of the page")
     parser.add_argument("--page", type=Path, default=PAGE, help="where to write it")
     given = parser.parse_args(arguments)
-    name = f"ablation-{given.preset}-{given.seed}"
     if given.table:
-        record = experiment.load(given.results or RESULTS)[name]
-        experiment.between_marks(given.page, table(record))
+        folder = given.results or RESULTS
+        records = experiment.chosen(folder, given.preset, given.seed)
+        if "ablation" not in records:
+            parser.error(f"{folder} has no record of this preset and seed. Run it without --table.")
+        experiment.between_marks(given.page, table(records["ablation"]))
         return
     preset = PRESETS[given.preset]
     parts = data.images("mnist", given.source, given.data_dir, given.seed)
@@ -128,7 +130,7 @@ def main(arguments=None):
         "numbers": found,
         "rows": [],
     }
-    print(experiment.save(record, name, given.results or output))
+    print(experiment.save(record, "ablation", given.results or output))
     print(f"{time.perf_counter() - started:.0f} seconds.")
 
 

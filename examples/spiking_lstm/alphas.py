@@ -118,8 +118,7 @@ def main(arguments=None):
         "numbers": {"pairs": found},
         "rows": [row(config, found)],
     }
-    name = f"alphas-{given.preset}-{given.seed}"
-    print(experiment.save(record, name, given.results or output))
+    print(experiment.save(record, "alphas", given.results or output))
     print(f"{time.perf_counter() - started:.0f} seconds.")
 
 

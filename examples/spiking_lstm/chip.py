@@ -76,7 +76,7 @@ def main(arguments=None):
         "numbers": numbers,
         "rows": [row(config, numbers)],
     }
-    name = f"chip-{given.dataset}-{given.preset}-{given.seed}"
+    name = f"chip-{images.title_of(given)}"
     print(experiment.save(record, name, given.results or output))
 
 

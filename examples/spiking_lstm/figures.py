@@ -79,15 +79,17 @@ FIGURES = {
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--preset", default="reduced", help="of the records")
+    parser.add_argument("--seed", type=int, default=0, help="of the records")
     parser.add_argument("--images", type=Path, default=IMAGES)
     given = parser.parse_args(arguments)
-    records = experiment.load(given.results)
+    records = experiment.chosen(given.results, given.preset, given.seed)
     for name, (of, draw) in FIGURES.items():
-        found = [record for key, record in records.items() if key.startswith(f"{of}-")]
-        if not found:
+        if of not in records:
             print(f"No record of {of} in {given.results}: {name} is left out.")
             continue
-        draw(found[-1]).savefig(given.images / f"{name}.png", dpi=110)
+        given.images.mkdir(parents=True, exist_ok=True)
+        draw(records[of]).savefig(given.images / f"{name}.png", dpi=110)
         print(given.images / f"{name}.png")
 
 

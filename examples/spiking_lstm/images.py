@@ -26,7 +26,7 @@ PRESETS = {
     "quick": {"train": 600, "test": 200, "units": 32, "batch": 64, "draws": 2},
 }
 EPOCHS = {
-    "reduced": {"mnist": 40, "fashion": 4, "emnist": 4},
+    "reduced": {"mnist": 40, "fashion": 8, "emnist": 4},
     "paper": {"mnist": 200, "fashion": 200, "emnist": 200},
     "quick": {"mnist": 3, "fashion": 3, "emnist": 3},
 }
@@ -87,6 +87,11 @@ def accuracies(model, x, y, draws):
     ]
 
 
+def title_of(given):
+    """What the folder and the record of a run are named after: other epochs are another run."""
+    return given.dataset + (f"-{given.epochs}-epochs" if given.epochs else "")
+
+
 def configured(given):
     """The configuration of a run, its `(x, y)` for training and for the test, and its folder."""
     preset, dataset = PRESETS[given.preset], given.dataset
@@ -108,7 +113,7 @@ def configured(given):
         "rates": RATES,
         "seed": given.seed,
     }
-    return config, parts, experiment.directory(given, NAME, config, f"{dataset}-")
+    return config, parts, experiment.directory(given, NAME, config, f"{title_of(given)}-")
 
 
 def fitted(name, config, x, y, output):
@@ -163,12 +168,12 @@ def row(dataset, config, numbers):
     }
 
 
-def arguments_of(description, name=NAME):
+def arguments_of(description):
     """The arguments of a run."""
     sources = dict.fromkeys(source for each in data.IMAGE_SOURCES.values() for source in each)
-    parser = experiment.parser(description, name, PRESETS, sources)
+    parser = experiment.parser(description, NAME, PRESETS, sources)
     parser.add_argument("--dataset", choices=TITLES, default="mnist")
-    parser.add_argument("--epochs", type=int, help="instead of those of the preset")
+    parser.add_argument("--epochs", type=experiment.positive, help="instead of those of the preset")
     return parser
 
 
@@ -187,7 +192,7 @@ def main(arguments=None):
         "numbers": numbers,
         "rows": [row(given.dataset, config, numbers)],
     }
-    name = f"images-{given.dataset}-{given.preset}-{given.seed}"
+    name = f"images-{title_of(given)}"
     print(experiment.save(record, name, given.results or output))
 
 

@@ -136,8 +136,7 @@ def main(arguments=None):
         "numbers": numbers,
         "rows": [row(config, numbers)],
     }
-    name = f"periodic-{given.preset}-{given.seed}"
-    print(experiment.save(record, name, given.results or output))
+    print(experiment.save(record, "periodic", given.results or output))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python -m examples.src.chip --preset paper     the sizes of the paper
     python -m examples.src.chip --preset quick     a minute
 
-Digits in rate code. Writes the record `chip.json` and, beside the checkpoints, a page about each
-network, `src.html` and `lif.html`.
+Digits in rate code. Writes the record `chip-PRESET-SEED.json` and, beside the checkpoints, a page
+about each network, `src.html` and `lif.html`.
 """
 
 import time
@@ -71,7 +71,7 @@ def rows(numbers, protocol):
 
 def main(arguments=None):
     parser = experiment.parser(__doc__, "src/chip", networks.PRESETS, IMAGE_SOURCES["mnist"])
-    parser.add_argument("--neurons", nargs="+", choices=networks.NEURONS, default=["src", "lif"])
+    parser.add_argument("--neurons", nargs="+", choices=("src", "lif"), default=["src", "lif"])
     given = parser.parse_args(arguments)
     protocol = PRESETS[given.preset]
     config = {"source": given.source, "protocol": protocol}

@@ -4,10 +4,14 @@
     python -m examples.src.depth --preset paper     the sizes of the paper
     python -m examples.src.depth --preset quick     a minute
 
-Writes the record `depth.json`.
+Writes the record `depth-PRESET-SEED.json`, with the norm of the gradient of each layer after
+training.
 """
 
 from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
 
 from examples import experiment
 from examples.data import IMAGE_SOURCES
@@ -18,10 +22,12 @@ PRESETS = {
     "reduced": {
         "hidden": 128,
         "steps": 50,
-        "train": 1500,
-        "test": 1000,
+        "train": None,
+        "test": None,
         "epochs": 4,
         "batch_size": 16,
+        "bias": -5.0,
+        "clip_each": True,
     },
     "paper": {**networks.PAPER, "epochs": 100},
 }
@@ -53,10 +59,26 @@ def rows(numbers, protocol):
     ]
 
 
+def gradient_norms(model, x, y):
+    """Norm of the gradient of the loss for the kernel of each layer, of one batch."""
+    kernels = {
+        layer.name: layer.cell.kernel for layer in model.layers if layer.name.startswith("layer_")
+    }
+    with tf.GradientTape() as tape:
+        loss = model.loss(y, model(x))
+    gradients = tape.gradient(loss, [kernel.value for kernel in kernels.values()])
+    return {
+        name: float(f"{np.linalg.norm(gradient):.3g}")
+        for name, gradient in zip(kernels, gradients, strict=True)
+    }
+
+
 def main(arguments=None):
     parser = experiment.parser(__doc__, "src/depth", networks.PRESETS, IMAGE_SOURCES["mnist"])
-    parser.add_argument("--layers", nargs="+", type=int, default=[5, 10, 15])
-    parser.add_argument("--neurons", nargs="+", choices=networks.NEURONS, default=["src", "lif"])
+    parser.add_argument("--layers", nargs="+", type=experiment.positive, default=[5, 10, 15])
+    parser.add_argument(
+        "--neurons", nargs="+", choices=networks.NEURONS, default=list(networks.NEURONS)
+    )
     given = parser.parse_args(arguments)
     protocol = PRESETS[given.preset]
     config = {"source": given.source, "protocol": protocol}
@@ -69,21 +91,21 @@ def main(arguments=None):
             name = f"{layers}-{neuron}"
             print(f"{layers} layers of {networks.TITLES[neuron]}")
             case = {"neuron": neuron, "coding": "rate", "layers": layers}
-            numbers[name] = networks.measured(parts, protocol, case, output, name, given.seed)[1]
+            model, found = networks.measured(parts, protocol, case, output, name, given.seed)
+            found["gradients"] = gradient_norms(model, *(each[:100] for each in parts[1]))
+            numbers[name] = found
             print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
-            record = {
-                "experiment": "src.depth",
-                "preset": given.preset,
-                "seed": given.seed,
-                "config": {**config, "layers": given.layers, "neurons": given.neurons},
-                "command": experiment.command("examples.src.depth", given, parser),
-                "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-                "numbers": numbers,
-                "rows": rows(
-                    numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
-                ),
-            }
-            path = experiment.save(record, "depth", folder)
+    record = {
+        "experiment": "src.depth",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": {**config, "layers": given.layers, "neurons": given.neurons},
+        "command": experiment.command("examples.src.depth", given, parser),
+        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
+        "numbers": numbers,
+        "rows": rows(numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])),
+    }
+    path = experiment.save(record, "depth", folder)
     print(f"Written: {path}")
 
 

@@ -31,8 +31,12 @@ def lines(ax, runs, quantity, color, label, style="-"):
 
 
 def compared(numbers):
-    """The numbers of layers of which there are networks of both neurons."""
-    return [layers for layers, *texts in networks.by_layers(numbers) if all(texts)]
+    """The neurons in a record, and the numbers of layers of which there are networks of all."""
+    neurons = [each for each in networks.NEURONS if any(key.endswith(each) for key in numbers)]
+    counts = [layers for layers, *_ in networks.by_layers(numbers)]
+    return neurons, [
+        layers for layers in counts if all(f"{layers}-{each}" in numbers for each in neurons)
+    ]
 
 
 def figure_2(record):
@@ -54,11 +58,11 @@ def figure_3(record):
     figure, (axes,) = axes_of(1, 2, 3.4, sharey=True)
     for number, (key, run) in enumerate(sorted(numbers.items())):
         for ax, quantity in zip(axes, ("accuracy", "val_accuracy"), strict=True):
-            lines(ax, [run], quantity, plots.COLORS[number], f"{key.partition('-')[0]} layers")
+            lines(ax, [run], quantity, plots.COLORS[number], key.partition("-")[0])
     for ax, label in zip(axes, ("training", "validation"), strict=True):
         ax.set_title(label)
     axes[0].set_ylabel("accuracy")
-    axes[0].legend(frameon=False)
+    axes[0].legend(frameon=False, title="layers")
     return figure
 
 
@@ -67,12 +71,14 @@ def figure_4(records):
     figure, (axes,) = axes_of(1, len(records), 3.4)
     for ax, (coding, record) in zip(axes, records.items(), strict=True):
         numbers = record["numbers"]
-        layers = compared(numbers)
+        neurons, layers = compared(numbers)
         places = np.arange(len(layers))
-        for shift, neuron in zip((-0.2, 0.2), networks.NEURONS, strict=True):
+        width = 0.8 / len(neurons)
+        for number, neuron in enumerate(neurons):
             shown = [numbers[f"{count}-{neuron}"]["mean_activity"] for count in layers]
+            shift = (number - (len(neurons) - 1) / 2) * width
             color = plots.COLORS[networks.NEURONS.index(neuron)]
-            ax.bar(places + shift, shown, 0.4, color=color, label=networks.TITLES[neuron])
+            ax.bar(places + shift, shown, width, color=color, label=networks.TITLES[neuron])
         ax.set_xticks(places, layers)
         ax.set(title=f"{coding} code", xlabel="layers")
     axes[0].set_ylabel("part of the steps with a spike")
@@ -84,8 +90,8 @@ def figure_5(record):
     """Cross-entropy and accuracy in validation; both of the test and the time, over layers."""
     numbers = record["numbers"]
     figure, axes = axes_of(2, 2, 6)
-    counts = compared(numbers)
-    for neuron, style in zip(networks.NEURONS, ("-", "--"), strict=True):
+    neurons, counts = compared(numbers)
+    for neuron, style in zip(neurons, ("-", "--", ":"), strict=False):
         name = networks.TITLES[neuron]
         for color, layers in zip(plots.COLORS, counts, strict=False):
             run = numbers[f"{layers}-{neuron}"]
@@ -150,10 +156,12 @@ def figures(records):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--preset", default="reduced", help="of the records")
+    parser.add_argument("--seed", type=int, default=0, help="of the records")
     parser.add_argument("--images", type=Path, default=IMAGES)
     given = parser.parse_args(arguments)
     given.images.mkdir(parents=True, exist_ok=True)
-    found = figures(experiment.load(given.results))
+    found = figures(experiment.chosen(given.results, given.preset, given.seed))
     for number, figure in found.items():
         figure.savefig(given.images / f"src_figure_{number}.png", dpi=100)
     missing = [number for number in "23457" if number not in found]

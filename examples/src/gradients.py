@@ -5,7 +5,7 @@
     python -m examples.src.gradients --preset quick     a minute
 
 The gradient passes the ReLU of the output everywhere, or only where there is a pulse; and it does
-not flow back in time through h and h_s, or does. Writes the record `gradients.json`.
+not flow back in time through h and h_s, or does. Writes the record `gradients-PRESET-SEED.json`.
 """
 
 from pathlib import Path
@@ -67,17 +67,18 @@ def summary(accuracies):
     return f"{mean} ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f})"
 
 
-def rows(numbers, protocol):
+def rows(numbers, layers, protocol):
     """The rows of the table of reproductions, one for each variant.
 
     Args:
         numbers: Dictionary from a variant to a list of what `networks.measured` gives.
+        layers: Number of layers.
         protocol: What differs from the paper, in words.
     """
     return [
         {
             "paper": "004",
-            "what": f"Gradients of SRC, 5 layers: {TITLES[variant]}",
+            "what": f"Gradients of SRC, {layers} layers: {TITLES[variant]}",
             "published": PUBLISHED[variant],
             "ours": summary([each["accuracy"] for each in found]),
             "beside": "",
@@ -106,21 +107,21 @@ def main(arguments=None):
             _, found = networks.measured(parts, protocol, case, output, f"{variant}-{seed}", seed)
             numbers[variant].append(found)
             print(f"Test: {networks.percent(found['accuracy'])}")
-            record = {
-                "experiment": "src.gradients",
-                "preset": given.preset,
-                "seed": given.seed,
-                "config": {**config, "variants": given.variants},
-                "command": experiment.command("examples.src.gradients", given, parser),
-                "seconds": round(
-                    sum(each["seconds"] for found in numbers.values() for each in found), 1
-                ),
-                "numbers": numbers,
-                "rows": rows(
-                    numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
-                ),
-            }
-            path = experiment.save(record, "gradients", folder)
+    record = {
+        "experiment": "src.gradients",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": {**config, "variants": given.variants},
+        "command": experiment.command("examples.src.gradients", given, parser),
+        "seconds": round(sum(each["seconds"] for found in numbers.values() for each in found), 1),
+        "numbers": numbers,
+        "rows": rows(
+            numbers,
+            protocol["layers"],
+            networks.reduced(protocol, parts, PRESETS["paper"]["epochs"]),
+        ),
+    }
+    path = experiment.save(record, "gradients", folder)
     print(f"Written: {path}")
 
 

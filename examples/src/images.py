@@ -5,7 +5,7 @@
     python -m examples.src.images --dataset nmnist                     events: synthetic, or tonic's
     python -m examples.src.images --preset quick                       a minute
 
-Of each coding there is a record `images-DATASET-CODING.json`.
+Of each coding there is a record `images-DATASET-CODING-PRESET-SEED.json`.
 """
 
 import argparse
@@ -119,17 +119,17 @@ def run(given, parser, coding):
             case = {"neuron": neuron, "coding": coding, "layers": layers}
             numbers[name] = networks.measured(parts, protocol, case, output, name, given.seed)[1]
             print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
-            record = {
-                "experiment": f"src.images, {given.dataset}, {coding}",
-                "preset": given.preset,
-                "seed": given.seed,
-                "config": {**config, "layers": given.layers, "neurons": given.neurons},
-                "command": experiment.command("examples.src.images", given, parser),
-                "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-                "numbers": numbers,
-                "rows": rows(given.dataset, coding, numbers, differences),
-            }
-            path = experiment.save(record, f"images-{given.dataset}-{coding}", folder)
+    record = {
+        "experiment": f"src.images, {given.dataset}, {coding}",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": {**config, "layers": given.layers, "neurons": given.neurons},
+        "command": experiment.command("examples.src.images", given, parser),
+        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
+        "numbers": numbers,
+        "rows": rows(given.dataset, coding, numbers, differences),
+    }
+    path = experiment.save(record, f"images-{given.dataset}-{coding}", folder)
     return path
 
 
@@ -137,7 +137,7 @@ def main(arguments=None):
     parser = experiment.parser(__doc__, "src/images", networks.PRESETS, SOURCES)
     parser.add_argument("--dataset", choices=CODINGS, default="fashion")
     parser.add_argument("--codings", nargs="+", choices=networks.ALPHA, help="rate, latency")
-    parser.add_argument("--layers", nargs="+", type=int, default=[1, 2, 3, 5])
+    parser.add_argument("--layers", nargs="+", type=experiment.positive, default=[1, 2, 3, 5])
     parser.add_argument("--neurons", nargs="+", choices=networks.NEURONS, default=["src", "lif"])
     given = parser.parse_args(arguments)
     codings = given.codings or CODINGS[given.dataset]

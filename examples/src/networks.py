@@ -4,16 +4,18 @@ Appendix A of *Spike-based computation using classical recurrent neural networks
 512 neurons, a last one of ten for each class, whose groups excite one leaky integrator each. Beside
 a network of SRC there is always one of LIF neurons of the same size, as in the paper.
 
-The LIF neurons of the paper are snnTorch's `Leaky` with a reset to zero. `RLIF` without biases is
-the nearest of this library. What differs: snnTorch fires above the threshold and not at it, drops
-the input of the step after a spike and lets no gradient through the reset; and it learns the
-threshold, which does what a factor of a neuron's weights does, but for the width of the surrogate.
+The LIF neurons of the paper are snnTorch's `Leaky` with a reset to zero: `"leaky"`, see
+`examples.src.leaky`. `RLIF` without biases is the nearest of this library: `"lif"`. What differs:
+snnTorch fires above the threshold and not at it, drops the input of the step after a spike and lets
+no gradient through the reset; and it learns one leak and one threshold for a layer, where `RLIF`
+learns a leak for each neuron.
 """
 
 import keras
 import numpy as np
 
 from examples import data, experiment
+from examples.src.leaky import Leaky
 from keras_spiking_rnn import (
     RLIF,
     SRC,
@@ -27,9 +29,9 @@ from keras_spiking_rnn import (
 from keras_spiking_rnn.datasets import Saccades
 
 PRESETS = ("reduced", "paper", "quick")
-NEURONS = ("src", "lif")
-TITLES = {"src": "SRC", "lif": "LIF", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
-TITLES["nmnist"] = "N-MNIST"
+NEURONS = ("src", "lif", "leaky")
+TITLES = {"src": "SRC", "lif": "LIF", "leaky": "snnTorch's LIF"}
+TITLES |= {"mnist": "MNIST", "fashion": "Fashion-MNIST", "nmnist": "N-MNIST"}
 # Leak of the integrators of SRC and, at the start, of LIF: appendix A.
 ALPHA = {"rate": 0.9, "latency": 0.99, "events": 0.9}
 GAIN = 0.25
@@ -39,6 +41,8 @@ CAMERA = (34, 34)
 EVENT_SOURCES = ("simulated", "tonic")
 # Samples that activity is measured on.
 MEASURED = 1000
+# Bias of SRC at the start; a protocol may have another one.
+BIAS = -6.0
 PAPER = {"hidden": 512, "steps": 200, "batch_size": 64, "train": None, "test": None}
 
 
@@ -46,7 +50,7 @@ def network(neuron, coding, layers, hidden, steps, inputs, **options):
     """A network from intensities, or frames of events, to the integrators of the classes.
 
     Args:
-        neuron: `"src"` or `"lif"`.
+        neuron: One of `NEURONS`.
         coding: `"rate"`, `"latency"`, or `"events"` for inputs that are spikes already.
         layers: Number of layers; with one there is only that of the groups.
         hidden: Neurons of each layer before it.
@@ -63,6 +67,8 @@ def network(neuron, coding, layers, hidden, steps, inputs, **options):
         name = f"layer_{number}"
         if neuron == "src":
             return SRC(units, alpha=alpha, return_sequences=True, name=name, **options)
+        if neuron == "leaky":
+            return Leaky(units, leak=alpha, name=name)
         return RLIF(
             units,
             threshold=1.0,
@@ -92,12 +98,17 @@ def network(neuron, coding, layers, hidden, steps, inputs, **options):
 
 
 def compile_for(model, samples, protocol, rate=RATE):
-    """Compiles as appendix A: Adam, a rate that falls along a cosine, gradients of norm 1."""
+    """Compiles as appendix A: Adam, a rate that falls along a cosine, gradients of norm 1.
+
+    With `clip_each` in the protocol that is the norm of the gradient of each weight and not that of
+    all together. Through ten layers gradients grow a millionfold on their way down: clipped
+    together, those of the upper layers are so small beside Adam's epsilon, 1e-7, that these layers
+    hardly learn.
+    """
     updates = protocol["epochs"] * -(-samples // protocol["batch_size"])
+    clip = {"clipnorm" if protocol.get("clip_each") else "global_clipnorm": 1.0}
     model.compile(
-        keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(rate, updates), global_clipnorm=1.0
-        ),
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, updates), **clip),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -193,7 +204,8 @@ def measured(parts, protocol, case, output, name, seed):
 
     Args:
         parts: What `parts_of` returns.
-        protocol: Dictionary with `hidden`, `steps`, `epochs` and `batch_size`.
+        protocol: Dictionary with `hidden`, `steps`, `epochs` and `batch_size`; if it differs from
+            the paper's, `bias`, that of SRC at the start; and `clip_each`, see `compile_for`.
         case: Dictionary of `neuron`, `coding`, `layers` and options of `network`.
         output: Folder of checkpoints.
         name: Name of the network in it.
@@ -212,6 +224,8 @@ def measured(parts, protocol, case, output, name, seed):
     """
     (x, y), validation, (x_test, y_test) = parts
     keras.utils.set_random_seed(seed)
+    if case["neuron"] == "src":
+        case = {**case, "bias_initializer": protocol.get("bias", BIAS)}
     model = network(**case, hidden=protocol["hidden"], steps=protocol["steps"], inputs=x.shape[1:])
     compile_for(model, len(x), protocol)
     history = experiment.train(
@@ -243,22 +257,24 @@ def reduced(protocol, parts, epochs):
     ):
         if protocol[key] != published:
             differences.append(f"{protocol[key]} {unit} (paper {published})")
+    if protocol.get("bias", BIAS) != BIAS:
+        differences.append(f"SRC's biases begin at {protocol['bias']:g} (paper {BIAS:g})")
+    if protocol.get("clip_each"):
+        differences.append("gradients clipped each and not together")
     return ", ".join(differences)
 
 
 def by_layers(numbers):
-    """Both accuracies for each number of layers, as texts: `(layers, SRC, LIF)`.
+    """The accuracies for each number of layers, as texts: `(layers, SRC, beside it)`.
 
     Args:
         numbers: Dictionary from `"LAYERS-NEURON"` to what `measured` gives. What is missing is "".
     """
     for layers in sorted({int(key.partition("-")[0]) for key in numbers}):
-        src, lif = (numbers.get(f"{layers}-{neuron}") for neuron in NEURONS)
-        yield (
-            layers,
-            percent(src["accuracy"]) if src else "",
-            f"LIF {percent(lif['accuracy'])}" if lif else "",
-        )
+        found = {neuron: numbers.get(f"{layers}-{neuron}") for neuron in NEURONS}
+        shown = {neuron: percent(run["accuracy"]) for neuron, run in found.items() if run}
+        ours = shown.pop("src", "")
+        yield layers, ours, ", ".join(f"{TITLES[each]} {text}" for each, text in shown.items())
 
 
 def percent(share):

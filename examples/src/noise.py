@@ -1,4 +1,4 @@
-"""Figure 7: SRC with noise in the strengths of its feedbacks, r and r_s, with 5 layers.
+"""Figure 7: SRC with noise in the strengths of its feedbacks, r and r_s.
 
     python -m examples.src.noise --preset reduced   what two cores can do
     python -m examples.src.noise --preset paper     the sizes of the paper, 5 networks each
@@ -6,7 +6,7 @@
 
 Both strengths are drawn anew for each neuron, sequence and step; the paper does not say how often
 it draws. The networks are tested without noise and with that of the training. Writes the record
-`noise.json`. Figure 6 is drawn by `examples.src.response`.
+`noise-PRESET-SEED.json`. Figure 6 is drawn by `examples.src.response`.
 """
 
 from pathlib import Path
@@ -43,18 +43,19 @@ def accuracy_with_noise(model, x, y, batch_size):
     return round(float(np.mean(np.concatenate(right))), 4)
 
 
-def rows(numbers, protocol):
+def rows(numbers, layers, protocol):
     """The rows of the table of reproductions, one for each level of noise.
 
     Args:
         numbers: Dictionary from a standard deviation, as text, to a list of what
             `networks.measured` gives, with `noisy_accuracy`.
+        layers: Number of layers.
         protocol: What differs from the paper, in words.
     """
     return [
         {
             "paper": "004",
-            "what": f"Noise of r and r_s with standard deviation {stddev}, 5 layers",
+            "what": f"Noise of r and r_s with standard deviation {stddev}, {layers} layers",
             "published": "98.39 %" if float(stddev) == 0 else "as without noise",
             "ours": summary([each["accuracy"] for each in found]),
             "beside": f"tested with noise {summary([each['noisy_accuracy'] for each in found])}"
@@ -75,6 +76,9 @@ def main(arguments=None):
     parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
     x_test, y_test = parts[2]
     folder = given.results or given.output or Path("runs/src/noise")
+    differences = networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
+    if protocol["layers"] != PRESETS["paper"]["layers"]:
+        differences += f", {protocol['layers']} layers (paper {PRESETS['paper']['layers']})"
     numbers = {}
     for stddev in protocol["stddevs"]:
         case = {"neuron": "src", "coding": "rate", "layers": protocol["layers"]}
@@ -91,21 +95,17 @@ def main(arguments=None):
             )
             numbers[key].append(found)
             print(f"Test: {networks.percent(found['accuracy'])}")
-            record = {
-                "experiment": "src.noise",
-                "preset": given.preset,
-                "seed": given.seed,
-                "config": config,
-                "command": experiment.command("examples.src.noise", given, parser),
-                "seconds": round(
-                    sum(each["seconds"] for found in numbers.values() for each in found), 1
-                ),
-                "numbers": numbers,
-                "rows": rows(
-                    numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
-                ),
-            }
-            path = experiment.save(record, "noise", folder)
+    record = {
+        "experiment": "src.noise",
+        "preset": given.preset,
+        "seed": given.seed,
+        "config": config,
+        "command": experiment.command("examples.src.noise", given, parser),
+        "seconds": round(sum(each["seconds"] for found in numbers.values() for each in found), 1),
+        "numbers": numbers,
+        "rows": rows(numbers, protocol["layers"], differences),
+    }
+    path = experiment.save(record, "noise", folder)
     print(f"Written: {path}")
 
 
