@@ -1,0 +1,445 @@
+"""Summaries, of paper 000: the loaders, the beam search, ROUGE, and the quick preset."""
+
+import bz2
+import gzip
+import io
+import itertools
+import lzma
+import struct
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from examples import experiment
+from examples.rlif import pairs, seq2seq, summaries, summarize
+
+pytestmark = pytest.mark.xdist_group("rlif_summaries")  # one run for all
+
+LIST = """\
+Package: foo
+Description-md5: d943033bedada21853d2ae54a2578a7b
+Description-en: does foo and bar
+ Foo is what it says,
+ on two lines.
+ .
+ The second paragraph.
+
+Package: libbar-dev
+Description-md5: 26581e685027d5ae84824362a4ba59ee
+Description-en: bar, to develop with
+ Bar: it has a colon.
+
+"""
+LIST_ZH = """\
+Package: foo
+Description-md5: d943033bedada21853d2ae54a2578a7b
+Description-zh_CN: 古代战争游戏
+ 一个自由、开源的
+ 古代战争游戏。
+
+"""
+PART_I = """\
+<doc id=0>
+    <summary>
+        可穿戴技术十大设计原则
+    </summary>
+    <short_text>
+        本文总结了十个可穿戴产品的设计原则
+    </short_text>
+</doc>
+<doc id=1>
+    <summary>
+        第二
+    </summary>
+    <short_text>
+        第二条
+    </short_text>
+</doc>
+"""
+
+
+def scored(*scores):
+    """The text of PART II or III."""
+    return "".join(
+        f"<doc id={number}>\n    <human_label>{score}</human_label>\n    <summary>\n"
+        f"        摘要{number}\n    </summary>\n    <short_text>\n        短文{number}\n"
+        "    </short_text>\n</doc>\n"
+        for number, score in enumerate(scores)
+    )
+
+
+class TestDebian:
+    @pytest.mark.parametrize(
+        ("suffix", "compress"),
+        [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)],
+    )
+    def test_a_list_comes_back(self, tmp_path, suffix, compress):
+        name = f"mirror.example_debian_dists_bookworm_main_i18n_Translation-en{suffix}"
+        (tmp_path / name).write_bytes(compress(LIST.encode()))
+        assert pairs.debian(tmp_path) == [
+            pairs.Pair(
+                "Foo is what it says,\non two lines.\n\nThe second paragraph.",
+                "does foo and bar",
+                "foo",
+            ),
+            pairs.Pair("Bar: it has a colon.", "bar, to develop with", "libbar-dev"),
+        ]
+
+    @pytest.mark.skipif(not Path(pairs.CAT_FILE[0]).exists(), reason="apt reads the file")
+    def test_lz4_is_read_by_apt(self, tmp_path):
+        # A frame of one block that is not compressed.
+        content = LIST.encode()
+        frame = b"\x04\x22\x4d\x18\x60\x40\x82" + struct.pack("<I", len(content) | 1 << 31)
+        (tmp_path / "Translation-en.lz4").write_bytes(frame + content + bytes(4))
+        assert len(pairs.debian(tmp_path)) == 2
+
+    def test_a_language_is_escaped_in_the_names_of_files(self, tmp_path):
+        (tmp_path / "main_i18n_Translation-en").write_text(LIST)
+        (tmp_path / "main_i18n_Translation-zh%5fCN").write_text(LIST_ZH, encoding="utf-8")
+        (pair,) = pairs.debian(tmp_path, "zh_CN")
+        assert pair == ("一个自由、开源的\n古代战争游戏。", "古代战争游戏", "foo")
+
+    def test_the_same_description_counts_once(self, tmp_path):
+        (tmp_path / "a_Translation-en").write_text(LIST)
+        (tmp_path / "b_Translation-en").write_text(LIST.replace("Package: foo", "Package: foo2"))
+        assert len(pairs.debian(tmp_path)) == 2
+
+    def test_without_lists_it_says_how_to_fetch_them(self, tmp_path):
+        expected = "apt-get -o Acquire::Languages=en -o Dir::State::Lists=DIR update"
+        with pytest.raises(FileNotFoundError, match=expected):
+            pairs.debian(tmp_path)
+
+
+class TestLCSTS:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        texts = (PART_I, scored(5, 2, 3), scored(1, 4))
+        for name, text in zip(pairs.LCSTS_PARTS, texts, strict=True):
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path
+
+    def test_low_scores_are_left_out_of_what_has_scores(self, folder):
+        parts = pairs.lcsts(folder)
+        assert parts["train"][0] == (
+            "本文总结了十个可穿戴产品的设计原则",
+            "可穿戴技术十大设计原则",
+            "",
+        )
+        assert [pair.summary for pair in parts["train"][1:]] == ["第二"]
+        assert [pair.text for pair in parts["validation"]] == ["短文0", "短文2"]
+        assert [pair.summary for pair in parts["test"]] == ["摘要1"]
+
+    def test_a_part_without_scores_is_refused(self, folder):
+        (folder / "PART_II.txt").write_text(PART_I, encoding="utf-8")
+        with pytest.raises(ValueError, match="PART_II.txt should have .* after a <human_label>"):
+            pairs.lcsts(folder)
+
+    def test_a_missing_part_says_who_has_it(self, folder):
+        (folder / "PART_III.txt").unlink()
+        with pytest.raises(FileNotFoundError, match="PART_III.txt. LCSTS is given out by"):
+            pairs.lcsts(folder)
+
+
+class TestSplit:
+    ALIKE = [
+        pairs.Pair("the one library for many things it does", "one", "libone3"),
+        pairs.Pair("development files of another sort", "two", "libone-dev"),  # the name
+        pairs.Pair("the one library for many things, others too", "three", "x"),  # the beginning
+        pairs.Pair("what is new", "One", "y"),  # the summary
+        pairs.Pair(f"intro\n\n{'a long paragraph of words ' * 3}", "four", "z"),
+        pairs.Pair(f"other\n\n{'a long paragraph of words ' * 3}", "five", "w"),  # a paragraph
+    ]
+
+    def test_families(self):
+        found = pairs.families([*self.ALIKE, pairs.Pair("nothing of that", "six", "v")], "word")
+        np.testing.assert_array_equal(found, [0, 0, 0, 0, 1, 1, 2])
+
+    def test_no_family_is_in_two_parts(self):
+        family = [
+            [pairs.Pair(f"text {i} begins with these words {j}", f"{i} {j}") for j in range(3)]
+            for i in range(60)
+        ]
+        given = list(itertools.chain(*family))
+        parts = pairs.split(given, "word", held_out=10, per_family=2, seed=0)
+        found = {part: {pair.text.split()[1] for pair in each} for part, each in parts.items()}
+        assert [len(each) for each in parts.values()] == [100, 10, 10]
+        assert sum(map(len, found.values())) == len(set.union(*found.values())) == 60
+        assert parts == pairs.split(given, "word", 10, 2, seed=0)
+        assert parts != pairs.split(given, "word", 10, 2, seed=1)
+
+
+class TestVocabulary:
+    TRAINING = [pairs.Pair("A server, a server.", "the server"), pairs.Pair("a", "the")]
+
+    def test_the_most_frequent_tokens_have_numbers(self):
+        size = pairs.Vocabulary.SYMBOLS_START + 3
+        vocabulary = pairs.Vocabulary.of(self.TRAINING, "word", size)
+        assert vocabulary.symbols == ["a", "server", "the"] and len(vocabulary) == size
+
+    def test_unknown_tokens_of_the_source_can_be_copied(self):
+        vocabulary = pairs.Vocabulary(["a", "the", "server"], "word")
+        a, the, server = range(vocabulary.SYMBOLS_START, len(vocabulary))
+        first, second = vocabulary.NAMES_START, vocabulary.NAMES_START + 1
+        pair = pairs.Pair("Foo the bar foo", "a server foo baz bar")
+        sources, made, (names,) = vocabulary.arrays([pair], 5, 6)
+        assert sources.tolist() == [[first, the, second, first, 0]]
+        assert made.tolist() == [[2, a, server, first, pairs.UNKNOWN, second, pairs.END, 0]]
+        assert vocabulary.decode(made[0, 1:], names) == "a server foo <unknown> bar"
+
+    def test_the_middle_of_long_texts_is_left_out(self):
+        vocabulary = pairs.Vocabulary(list("abcdefghi"), "word")
+        numbers, _ = vocabulary.source("a b c d e f g h i", 6)
+        assert vocabulary.decode(numbers, []) == "a b c d h i"
+
+    def test_characters_have_no_blanks(self):
+        assert pairs.tokens("古代 A.D.\n", "character") == ["古", "代", "a", ".", "d", "."]
+        vocabulary = pairs.Vocabulary(["古", "代"], "character")
+        numbers, names = vocabulary.source("代 古 战", 5)
+        assert vocabulary.decode(numbers, names) == "代古战"
+
+    def test_summaries_that_are_too_long_have_no_end(self):
+        vocabulary = pairs.Vocabulary(["a"], "word")
+        _, made, _ = vocabulary.arrays([pairs.Pair("a", "a a a")], 2, 1)
+        assert made.tolist() == [[pairs.START, *[vocabulary.SYMBOLS_START] * 2]]
+
+
+class TestRouge:
+    def test_f1_of_words(self):
+        # Two of three and two of four words, one of two and one of three pairs.
+        found = summaries.rouge(["The cat sat"], ["the cat is fat"], "word")
+        assert found["R-1"] == pytest.approx(100 * 2 * 2 / 7)
+        assert found["R-2"] == pytest.approx(100 * 2 * 1 / 5)
+        assert found["R-L"] == pytest.approx(100 * 2 * 2 / 7)
+
+    def test_f1_of_chinese_characters(self):
+        # Of three and four characters two are common, one pair, and in order two.
+        found = summaries.rouge(["古代战"], ["古代 的人"], "character")
+        assert found["R-1"] == pytest.approx(100 * 2 * 2 / 7)
+        assert found["R-2"] == pytest.approx(100 * 2 * 1 / 5)
+        assert found["R-L"] == pytest.approx(100 * 2 * 2 / 7)
+
+    def test_the_baseline_has_the_best_number_of_words_of_the_validation_part(self):
+        part = [pairs.Pair("one two three four five", "one two three")]
+        found = summaries.baseline({"validation": part, "test": part}, "word")
+        assert (found["words"], found["R-1"]) == (3, pytest.approx(100))
+
+
+class TestBeamSearch:
+    """On networks of random numbers, whose state is what they have said so far."""
+
+    VOCABULARY, START, END, LENGTH = 4, 2, 3, 4
+
+    def step(self, seed):
+        random = np.random.default_rng(seed)
+        sequences = self.VOCABULARY ** (self.LENGTH + 1)
+        table = tf.constant(random.normal(size=(2, sequences, self.VOCABULARY)), "float32")
+
+        def step(latest, states):
+            sample, said = states
+            said = said * self.VOCABULARY + latest
+            logits = tf.gather_nd(table, tf.stack([sample, said], axis=-1))
+            return tf.nn.log_softmax(2 * logits), [sample, said]
+
+        return step
+
+    def search(self, step, beams, penalty):
+        states = [tf.repeat(tf.range(2), beams), tf.zeros(2 * beams, tf.int32)]
+        shape = (2, beams, self.LENGTH)
+        search = tf.function(seq2seq.beam_search)
+        found = search(step, states, shape, penalty, self.START, self.END)
+        return [each.numpy() for each in found]
+
+    def next(self, step, sample, sequence):
+        """Logarithms of the probabilities of what follows a sequence, one step after another."""
+        states = [tf.constant([sample]), tf.constant([0])]
+        for token in (self.START, *sequence):
+            logarithms, states = step(tf.constant([token]), states)
+        return logarithms[0].numpy()
+
+    def all(self, step, sample):
+        """Every sequence with the sum of its logarithms."""
+        open_, ended = [((), 0.0)], []
+        for _ in range(self.LENGTH):
+            longer = [
+                ((*sequence, token), total + logarithm)
+                for sequence, total in open_
+                for token, logarithm in enumerate(self.next(step, sample, sequence))
+            ]
+            ended += [each for each in longer if each[0][-1] == self.END]
+            open_ = [each for each in longer if each[0][-1] != self.END]
+        return ended + open_
+
+    def narrow(self, step, sample, beams):
+        """The same for the best `beams` at each step only."""
+        kept = [((), 0.0)]
+        for _ in range(self.LENGTH):
+            candidates = [each for each in kept if each[0] and each[0][-1] == self.END]
+            for sequence, total in kept:
+                if not sequence or sequence[-1] != self.END:
+                    logarithms = self.next(step, sample, sequence)
+                    candidates += [
+                        ((*sequence, token), total + logarithms[token]) for token in range(4)
+                    ]
+            kept = sorted(candidates, key=lambda each: -each[1])[:beams]
+        return kept
+
+    def check(self, found, expected, penalty):
+        ordered = sorted(((total / len(each) ** penalty, each) for each, total in expected))[::-1]
+        sequences, scores = found
+        for sequence, score, (of_expected, tokens) in zip(sequences, scores, ordered, strict=False):
+            assert score == pytest.approx(of_expected, rel=1e-4)
+            assert tuple(sequence[: len(tokens)]) == tokens
+            assert all(sequence[len(tokens) :] == self.END)
+
+    @pytest.mark.parametrize("penalty", [0.0, 1.0])
+    def test_with_room_for_all_it_finds_the_best_of_all(self, penalty):
+        step = self.step(0)
+        sequences, scores = self.search(step, 130, penalty)  # 121 sequences
+        for sample in range(2):
+            every = self.all(step, sample)
+            assert len(every) == 121
+            assert np.isfinite(scores[sample]).sum() == 121
+            self.check((sequences[sample][:20], scores[sample][:20]), every, penalty)
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_with_few_beams_it_keeps_the_best_at_each_step(self, seed):
+        step = self.step(seed)
+        sequences, scores = self.search(step, 3, 0.7)
+        for sample in range(2):
+            expected = self.narrow(step, sample, 3)
+            self.check((sequences[sample], scores[sample]), expected, 0.7)
+
+
+def network(decoder="LIFLSTM", symbols=8):
+    keras.utils.set_random_seed(0)
+    # At this threshold a network that is not trained fires.
+    model = seq2seq.Summarizer(
+        pairs.Vocabulary.SYMBOLS_START + symbols, 16, decoder, 2, 2, 0.0, 0.02, 0
+    )
+    model((np.ones((1, 2), "int32"),) * 2)
+    return model
+
+
+class TestSummarizer:
+    SOURCES = np.array([[17, 18, 5, 17, 0, 0], [20, 21, 22, 23, 4, 19]], "int32")
+
+    @pytest.mark.parametrize("decoder", seq2seq.DECODERS)
+    def test_the_search_goes_step_by_step_where_teacher_forcing_goes_at_once(self, decoder):
+        model = network(decoder)
+        sequences, scores = map(np.array, model.search(self.SOURCES, 3, 5, 0.0))
+        _, _, present = model.encode(self.SOURCES)
+        may = np.array(seq2seq.writable(present))
+        for beam in range(3):
+            said = sequences[:, beam]
+            given = np.concatenate([np.full((2, 1), pairs.START), said[:, :-1]], axis=1)
+            logits = np.array(model((self.SOURCES, given.astype("int32"))), "float64")
+            chances = np.exp(logits) * may[:, None]
+            chances /= chances.sum(axis=-1, keepdims=True)
+            of_said = np.take_along_axis(chances, said[..., None], axis=-1)[..., 0]
+            before_end = np.cumprod(given != pairs.END, axis=1)
+            expected = (np.log(of_said) * before_end).sum(axis=1)
+            np.testing.assert_allclose(scores[:, beam], expected, rtol=1e-3)
+
+    def test_padding_changes_nothing(self):
+        model = network()
+        summary = np.array([[pairs.START, 18, 17]], "int32")
+        short = model((self.SOURCES[:1, :4], summary))
+        np.testing.assert_allclose(model((self.SOURCES[:1], summary)), short, atol=1e-5)
+
+    def test_what_follows_changes_nothing(self):
+        model = network()
+        one, other = np.full((2, 4), 18, "int32"), np.full((2, 4), 18, "int32")
+        other[:, 2:] = 20
+        logits = [np.array(model((self.SOURCES, each))) for each in (one, other)]
+        np.testing.assert_allclose(logits[0][:, :2], logits[1][:, :2], atol=1e-6)
+        assert np.abs(logits[0][:, 2:] - logits[1][:, 2:]).max() > 1e-4
+
+    def test_the_prior_makes_tokens_of_the_source_likelier(self):
+        model = network()
+        _, _, present = model.encode(self.SOURCES)
+        expected = np.zeros((2, 24))
+        expected[0, [5, 17, 18]] = expected[1, [4, 19, 20, 21, 22, 23]] = 1
+        np.testing.assert_array_equal(present, expected)
+        logits = np.random.default_rng(0).normal(size=(2, 3, 24)).astype("float32")
+        model.prior.scale.assign(np.full(24, np.log(3)))
+        model.prior.shift.assign(np.full(24, 0.5))
+        made = model.prior(logits, present[:, None])
+        np.testing.assert_allclose(made, (logits + 3 * expected[:, None] + 0.5) / 2, rtol=1e-5)
+
+    def test_marks_and_names_that_there_are_not_cannot_be_written(self):
+        model = network()
+        _, _, present = model.encode(self.SOURCES)
+        may = np.array(seq2seq.writable(present))
+        assert not may[:, [pairs.PADDING, pairs.UNKNOWN, pairs.START]].any()
+        assert may[:, pairs.END].all() and may[:, pairs.Vocabulary.SYMBOLS_START :].all()
+        names = range(pairs.Vocabulary.NAMES_START, pairs.Vocabulary.SYMBOLS_START)
+        assert [[name for name in names if row[name]] for row in may] == [[5], [4]]
+
+    def test_the_decoder_fires(self):
+        rates = summaries.firing_rates(network(), np.full((2, 8), 18, "int32"))
+        assert len(rates) == 2 and all(0 < rate < 1 for rate in rates)
+
+
+class TestExperiment:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trained(tmp_path_factory):
+        """Descriptions of 4 kinds of 8 things, each of two packages."""
+        folder = tmp_path_factory.mktemp("summaries")
+        random = np.random.default_rng(0)
+        kinds = ["library", "game", "editor", "server"]
+        subjects = ["sound", "mail", "chess", "maps", "text", "time", "fonts", "files"]
+        stanzas = []
+        for number in range(700):
+            kind, subject = random.choice(kinds), random.choice(subjects)
+            stanzas.append(
+                f"Package: p{number}x\nDescription-md5: 0\nDescription-en: {kind} for {subject}\n"
+                f" N{number} is a {kind} that {random.choice(['does', 'has', 'is for'])} {subject}."
+                "\n\n"
+            )
+        # Without this all with the same summary would be of one family.
+        text = "".join(
+            stanza.replace(" for ", f" n{number} for ", 1) for number, stanza in enumerate(stanzas)
+        )
+        (folder / "main_Translation-en").write_text(text)
+        summaries.main(
+            ["--preset", "quick", "--data-dir", str(folder), "--output", str(folder / "out")]
+            + ["--results", str(folder / "r")]
+        )
+        (record,) = experiment.load(folder / "r").values()
+        return folder, record
+
+    def test_both_learn_more_than_the_first_words(self, trained):
+        _, record = trained
+        numbers = record["numbers"]
+        for decoder in seq2seq.DECODERS:
+            assert numbers[decoder]["R-1"] > numbers["first"]["R-1"]
+            perplexities = numbers[decoder]["validation_perplexity"]
+            assert perplexities[-1] < perplexities[0]
+        assert all(rate > 0 for rate in numbers["LIFLSTM"]["spikes_per_unit_and_step"])
+        leaks_and_biases = 2 * record["config"]["blocks"] * record["config"]["units"]
+        parameters = [numbers[decoder]["parameters"] for decoder in ("LIFLSTM", "LSTM")]
+        assert parameters[0] - parameters[1] == leaks_and_biases
+
+    def test_the_row_has_what_was_measured(self, trained):
+        _, record = trained
+        (row,) = record["rows"]
+        assert row["paper"] == "000"
+        assert row["ours"].startswith(f"{record['numbers']['LIFLSTM']['R-1']:.2f} / ")
+        assert record["command"].endswith("--preset quick --seed 0 --data-dir DIR")
+        example = record["numbers"]["examples"][0]
+        assert {"source", "reference", "LIFLSTM", "LSTM"} == set(example)
+
+    def test_a_text_from_standard_input(self, trained, monkeypatch, capsys):
+        folder, record = trained
+        example = record["numbers"]["examples"][0]
+        monkeypatch.setattr("sys.stdin", io.StringIO(example["source"]))
+        summarize.main(["--checkpoints", str(folder / "out" / "debian-en-quick-0")])
+        assert capsys.readouterr().out.strip() == example["LIFLSTM"]
+
+    def test_without_a_trained_network_it_says_how_to_train_one(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="Train it first: python -m examples.rlif"):
+            summarize.main(["--checkpoints", str(tmp_path)])
