@@ -1,4 +1,4 @@
-"""Puts the results of the papers 003 and 004 beside ours: the table of docs/reproductions.md.
+"""Puts the results of four papers beside ours: the table of docs/reproductions.md.
 
     python -m examples.reproductions
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from examples import experiment
 
-FOLDERS = [Path(__file__).parent / name / "results" for name in ("spiking_lstm", "src")]
+FOLDERS = [
+    Path(__file__).parent / name / "results"
+    for name in ("rlif", "inherent_recurrence", "spiking_lstm", "src")
+]
 PAGE = Path(__file__).parents[1] / "docs" / "reproductions.md"
 HEADINGS = (
     "Paper",

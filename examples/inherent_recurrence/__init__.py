@@ -1,0 +1,1 @@
+"""Paper 002: improved inherent recurrence on speech, beside LSTM, GRU and plain LIF networks."""

@@ -1,0 +1,115 @@
+"""Draws the vanishing gradient, Figure 5, and accuracy over multiplications from the records.
+
+    python -m examples.inherent_recurrence.figures
+
+Those whose records are missing are left out, with a note.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from examples import experiment
+from examples.inherent_recurrence import gradients, networks
+from examples.src.response import IMAGES, axes_of
+from keras_spiking_rnn import plots
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def vanishing(record):
+    """Left, the size of dI_N/dI_n over the lag; right, the accuracy of the recall over the lag."""
+    numbers, lags = record["numbers"], record["config"]["lags"]
+    figure, (axes,) = axes_of(1, 2, 3.4)
+    for color, (neuron, title) in zip(plots.COLORS, gradients.TITLES.items(), strict=False):
+        shown = numbers["trained"][neuron]
+        axes[0].plot(shown["current"], color=color, label=title)
+        axes[0].plot(shown["closed_current"], ":", color="black", linewidth=1)
+        found = [numbers["recall"][f"{neuron}-{lag}"] for lag in lags]
+        axes[1].plot(lags, found, "o-", color=color, label=title)
+    axes[0].plot([], [], ":", color="black", linewidth=1, label="equation (15), product of F")
+    axes[0].set(yscale="log", xlabel="lag N − n", ylabel=r"$\partial I_N / \partial I_n$ (rms)")
+    axes[0].set_ylim(1e-6, 1e3)
+    axes[1].axhline(1 / gradients.SYMBOLS, color="gray", linewidth=1)
+    axes[1].set(xlabel="lag", ylabel="accuracy of the recall (synthetic)", ylim=(0, 1.05))
+    axes[0].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def figure_5(record):
+    """Accuracy over the bits of the outputs, and over the width with some of them."""
+    numbers, units = record["numbers"], record["config"]["units"]
+    found = {tuple(key.split("-")): value for key, value in numbers.items()}
+    figure, (axes,) = axes_of(1, 2, 3.4, sharey=True)
+
+    def line(ax, places, chosen, label, color):
+        means = [100 * each["accuracy"] for each in chosen]
+        spread = [100 * each["deviation"] for each in chosen]
+        ax.errorbar(places, means, spread, fmt="o-", capsize=3, color=color, label=label)
+
+    narrow = {bits: value for (bits, width), value in found.items() if int(width) == units}
+    line(axes[0], np.arange(len(narrow)), list(narrow.values()), None, plots.COLORS[0])
+    axes[0].set_xticks(np.arange(len(narrow)), narrow)
+    axes[0].set(xlabel="bits of the outputs", ylabel="accuracy, %", title=f"{units} units")
+    widened = list(dict.fromkeys(bits for bits, width in found if int(width) != units))
+    for color, bits in zip(plots.COLORS, widened, strict=False):
+        widths = {int(width): value for (each, width), value in found.items() if each == bits}
+        name = f"{bits} bit{'s' * (bits != '1')}"
+        line(axes[1], sorted(widths), [widths[each] for each in sorted(widths)], name, color)
+    axes[1].set(xlabel="units of a layer")
+    axes[1].legend(frameon=False)
+    return figure
+
+
+def cost(record):
+    """Accuracy over multiplications of a step, of all networks of the table."""
+    figure, ((ax,),) = axes_of(1, 1, 3.6)
+    drawn = set()
+    for key, found in record["numbers"].items():
+        neuron, bits = key.split("-")
+        color = plots.COLORS[networks.NAMES.index(neuron)]
+        label = None if neuron in drawn else networks.TITLES[neuron]
+        drawn.add(neuron)
+        x, y = found["multiplications"], 100 * found["accuracy"]
+        ax.errorbar(x, y, 100 * found["deviation"], fmt="o", capsize=3, color=color, label=label)
+        if neuron in networks.SPIKING:
+            ax.annotate(bits, (x, y), (5, 3), textcoords="offset points", fontsize="small")
+    ax.set(xscale="log", xlabel="multiplications of a step", ylabel="accuracy, %")
+    ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def figures(records):
+    """The figures that can be drawn from some records: dictionary from name to figure.
+
+    Args:
+        records: Dictionary from name to record, as `examples.experiment.load` gives it.
+    """
+    drawn = {
+        "gradients": (vanishing, records.get("gradients")),
+        "bits": (figure_5, records.get("bits")),
+        "cost": (cost, records.get("table-vowels")),
+    }
+    return {name: draw(record) for name, (draw, record) in drawn.items() if record}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--preset", default="reduced", help="of the records")
+    parser.add_argument("--seed", type=int, default=0, help="of the records")
+    parser.add_argument("--images", type=Path, default=IMAGES)
+    given = parser.parse_args(arguments)
+    given.images.mkdir(parents=True, exist_ok=True)
+    found = figures(experiment.chosen(given.results, given.preset, given.seed))
+    for name, figure in found.items():
+        figure.savefig(given.images / f"inherent_recurrence_{name}.png", dpi=100)
+    missing = [name for name in ("gradients", "bits", "cost") if name not in found]
+    print(f"Figures {', '.join(found)} are in {given.images}.")
+    if missing:
+        print(f"Without records: {', '.join(missing)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Loaders and features of speech, on small files in the true formats."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from examples.inherent_recurrence import features, speech, synthetic, timit, vowels
+
+HEAD = "#made by a test\n@problemName JapaneseVowels\n@classLabel true 1 2\n@data\n"
+
+
+def write_sphere(path, samples):
+    """A NIST SPHERE file: 1024 bytes of text, then samples of 16 bits."""
+    head = (
+        "NIST_1A\n   1024\nchannel_count -i 1\n"
+        f"sample_count -i {len(samples)}\nsample_rate -i 16000\nsample_n_bytes -i 2\n"
+        "sample_byte_format -s2 01\nsample_sig_bits -i 16\nsample_coding -s3 pcm\nend_head\n"
+    )
+    path.write_bytes(head.encode().ljust(1024) + samples.astype("<i2").tobytes())
+
+
+@pytest.fixture
+def disc(tmp_path):
+    """A disc with a sentence in each part, and one that all speakers read."""
+    samples = np.arange(-1600, 1600)
+    for part, speaker in (("TRAIN", "FCJF0"), ("TEST", "MDAB0")):
+        folder = tmp_path / part / "DR1" / speaker
+        folder.mkdir(parents=True)
+        for sentence in ("SA1", "SX37"):
+            write_sphere(folder / f"{sentence}.WAV", samples)
+            (folder / f"{sentence}.PHN").write_text(
+                "0 800 h#\n800 1600 ux\n1600 2000 q\n2000 2400 tcl\n2400 3200 zh\n"
+            )
+    return tmp_path
+
+
+class TestTimit:
+    def test_sentences_come_back_with_their_phones(self, disc):
+        training, test = timit.timit(disc)
+        assert (list(training), list(test)) == (["FCJF0/SX37"], ["MDAB0/SX37"])
+        sentence = training["FCJF0/SX37"]
+        assert sentence.rate == 16000
+        np.testing.assert_array_equal(sentence.samples * 2**15, np.arange(-1600, 1600))
+        # 61 phones to 48; the glottal stop's time goes to the phone before it.
+        expected = [(0, 800, "sil"), (800, 2000, "uw"), (2000, 2400, "cl"), (2400, 3200, "zh")]
+        assert sentence.phones == expected
+        assert [timit.scored(name) for _, _, name in expected] == ["sil", "uw", "sil", "sh"]
+
+    def test_61_phones_are_48_and_39(self):
+        # Lee and Hon (1989), table I.
+        phones = (
+            "iy ih eh ae ix ax ah ax-h uw ux uh ao aa ey ay oy aw ow l el r y w er axr m em n nx "
+            "en ng eng ch jh dh b d dx g p t k z zh v f th s sh hh hv pcl tcl kcl q bcl dcl gcl "
+            "epi h# pau"
+        ).split()
+        assert len(set(phones)) == 61
+        trained = {timit.TO_48.get(phone, phone) for phone in phones} - {None}
+        assert len(trained) == 48
+        assert len({timit.scored(phone) for phone in phones} - {None}) == 39
+
+    def test_riff_and_small_letters_are_read_too(self, disc):
+        folder = disc / "TRAIN" / "DR1" / "FCJF0"
+        (folder / "SX37.WAV").unlink()
+        soundfile.write(folder / "sx37.wav", np.full(3200, 0.5), 16000, subtype="PCM_16")
+        (sentence,) = timit.timit(disc)[0].values()
+        np.testing.assert_array_equal(sentence.samples, np.full(3200, 0.5, "float32"))
+
+    def test_what_is_missing_or_wrong_is_named(self, disc, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no .PHN in a folder TRAIN .*LDC93S1"):
+            timit.timit(tmp_path / "TEST")
+        with pytest.raises(FileNotFoundError, match="no default folder of TIMIT"):
+            timit.timit(None)
+        folder = disc / "TRAIN" / "DR1" / "FCJF0"
+        (folder / "SX37.PHN").write_text("0 h#\n")
+        with pytest.raises(ValueError, match="SX37.PHN, line 1: expected .*'0 h#'"):
+            timit.timit(disc)
+        (folder / "SX37.WAV").write_bytes(b"no sound")
+        with pytest.raises(ValueError, match="SX37.WAV cannot be read"):
+            timit.timit(disc)
+        (folder / "SX37.WAV").unlink()
+        with pytest.raises(FileNotFoundError, match="no .WAV beside .*SX37.PHN"):
+            timit.timit(disc)
+
+
+class TestVowels:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name, lines in zip(
+            vowels.FILES, ("1,2,3:4,5,6:2\n7:8:1\n", "0.5,1:2,3:2\n"), strict=True
+        ):
+            (tmp_path / name).write_text(HEAD + lines)
+        return tmp_path
+
+    def test_series_are_padded_to_the_longest(self, folder):
+        (x, y), (x_test, y_test) = vowels.vowels(folder)
+        assert (x.shape, x.dtype, x_test.shape) == ((2, 3, 2), "float32", (1, 3, 2))
+        assert x[0].tolist() == [[1, 4], [2, 5], [3, 6]]
+        assert x[1].tolist() == [[7, 8], [0, 0], [0, 0]]
+        assert x_test[0].tolist() == [[0.5, 2], [1, 3], [0, 0]]
+        assert (y.tolist(), y_test.tolist()) == ([1, 0], [1])
+
+    def test_an_installed_aeon_has_them(self, folder, tmp_path, monkeypatch):
+        inside = tmp_path / "site" / "aeon" / "datasets" / "data"
+        inside.mkdir(parents=True)
+        # Importing it would fail.
+        (tmp_path / "site" / "aeon" / "__init__.py").write_text("raise RuntimeError")
+        (inside / "JapaneseVowels").symlink_to(folder)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        assert len(vowels.vowels()[0][0]) == 2
+
+    def test_what_is_missing_or_wrong_is_named(self, folder):
+        (folder / vowels.FILES[1]).write_text(HEAD + "1,2:3:1\n")
+        with pytest.raises(ValueError, match=r"TEST.ts, series 1: .*Received \[2, 1\]"):
+            vowels.vowels(folder)
+        (folder / vowels.FILES[1]).write_text("<html>")
+        with pytest.raises(ValueError, match="TEST.ts is not a ts file"):
+            vowels.vowels(folder)
+        (folder / vowels.FILES[1]).unlink()
+        with pytest.raises(FileNotFoundError, match="no JapaneseVowels_TEST.ts .*pip install aeon"):
+            vowels.vowels(folder)
+
+
+class TestSynthetic:
+    @pytest.fixture(scope="class")
+    def spoken(self):
+        try:
+            found, rate = synthetic.library()
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        return synthetic.say(found, rate, "see more", "m3", 150, 50)
+
+    def test_phones_have_the_times_of_their_sounds(self, spoken):
+        names = [name for _, _, name in spoken.phones if name != timit.SILENCE]
+        assert names == ["s", "i:", "m", "o@"]
+
+        def crossings(begin, end):
+            signs = np.sign(spoken.samples[begin:end])
+            return np.mean(signs[1:] != signs[:-1])
+
+        # A hiss changes its sign far more often than a voice.
+        rate = {name: crossings(begin, end) for begin, end, name in spoken.phones}
+        assert rate["s"] > 3 * max(rate["i:"], rate["m"])
+        (end_of_s,) = [end for _, end, name in spoken.phones if name == "s"]
+        near = round(0.03 * spoken.rate)
+        before, after = (crossings(end_of_s + at, end_of_s + at + near) for at in (-near, 0))
+        assert before > 2 * after
+
+    def test_phones_cover_the_samples(self, spoken):
+        begins, ends, _ = zip(*spoken.phones, strict=True)
+        assert begins[1:] == ends[:-1]
+        assert begins[0] < 0.03 * spoken.rate
+        assert ends[-1] == len(spoken.samples)
+
+    def test_sentences_depend_on_the_seed_and_voices_on_the_part(self, spoken):
+        training, test = synthetic.synthetic(2, 1, seed=3)
+        again, _ = synthetic.synthetic(2, 1, seed=3)
+        assert list(training) == ["m1/0", "m2/1"] and list(test) == ["m6/0"]
+        for key, each in training.items():
+            names = [[name for _, _, name in found[key].phones] for found in (training, again)]
+            assert names[0] == names[1]
+            # The library keeps some state from one sentence to the next.
+            assert abs(len(each.samples) - len(again[key].samples)) < 0.01 * each.rate
+
+    def test_without_the_library_it_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr(synthetic.ctypes.util, "find_library", lambda name: None)
+        with pytest.raises(FileNotFoundError, match="apt-get install espeak-ng"):
+            synthetic.library()
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("kind, count", [("mfcc", 13), ("mel", 20)])
+    def test_frames_and_derivatives(self, kind, count):
+        tone = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000)
+        found = features.features(tone, 8000, kind, count)
+        assert (found.shape, found.dtype) == ((101, 3 * count), "float32")
+        # A steady tone does not change.
+        np.testing.assert_allclose(found[10:-10, count:], 0, atol=0.3)
+        if kind == "mel":
+            loudest = found[50, :count].argmax()
+            quieter = features.features(tone / 10, 8000, kind, count)[50]
+            assert 20 - (found[50] - quieter)[loudest] == pytest.approx(0, abs=0.1)  # decibels
+
+    def test_unknown_kinds_are_refused(self):
+        with pytest.raises(ValueError, match="`kind` must be one of mfcc, mel. Received: 'lpc'"):
+            features.features(np.zeros(100), 8000, "lpc")
+
+    def test_a_frame_has_the_phone_of_its_middle(self):
+        phones = [(0, 250, "a"), (250, 300, "b"), (300, 600, "a")]
+        utterance = timit.Utterance(np.zeros(600), 10000, phones)
+        # Frames are at the samples 0, 100, ... 600.
+        labels = features.frame_labels(utterance, 7, ["a", "b"])
+        assert labels.tolist() == [0, 0, 0, 0, 0, 0, 0]
+        phones[1] = (250, 300, "a")
+        phones[2] = (300, 600, "b")
+        assert features.frame_labels(utterance, 7, ["a", "b"]).tolist() == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_phone_error_rate_is_that_of_39_phones_without_repetitions():
+    utterance = timit.Utterance(
+        np.zeros(4), 16000, [(0, 1, "sil"), (1, 2, "ix"), (2, 3, "zh"), (3, 4, "cl")]
+    )
+    right = ["sil", "sil", "ih", "ix", "sh", "zh", "zh", "vcl"]
+    assert speech.phone_error_rate([utterance], [right]) == 0
+    # One of four is another one, one is left out, and one is too many.
+    wrong = ["sil", "iy", "iy", "cl", "t"]
+    assert speech.phone_error_rate([utterance], [wrong]) == 3 / 4
+
+
+def test_pieces_have_all_frames_once():
+    sequences = [np.arange(1, 6)[:, None], np.arange(6, 8)[:, None]]
+    x, y, weights = speech.in_pieces(sequences, [np.arange(5), np.arange(2)], 3)
+    assert x[..., 0].tolist() == [[1, 2, 3], [4, 5, 0], [6, 7, 0]]
+    assert y.tolist() == [[0, 1, 2], [3, 4, 0], [0, 1, 0]]
+    assert weights.tolist() == [[1, 1, 1], [1, 1, 0], [1, 1, 0]]
