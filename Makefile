@@ -1,12 +1,13 @@
 # Each target does its own set-up; a second call re-uses it.
 
-EXTRAS := lava,nir,datasets,viz,examples,dev
+EXTRAS := lava,nir,datasets,viz,examples,docs,dev
 PYTHON := .venv/bin/python
 REQUIREMENTS := setup.cfg pyproject.toml requirements.lock
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help setup lava-dl demo adaptive-lstm reproductions test test-py312 lint pictures bench lock clean
+.PHONY: help setup lava-dl demo adaptive-lstm reproductions test test-py312 lint docs \
+    notebooks pictures bench lock clean
 
 help:
 	@echo "make demo        train, export and verify a digit classifier (runs/quickstart/)"
@@ -17,6 +18,8 @@ help:
 	@echo "make bench       time training, inference and memory against Keras and other libraries"
 	@echo "make setup       only the environment in .venv"
 	@echo "make lava-dl     add lava-dl with its torch to it (2.5 GB to fetch)"
+	@echo "make docs        build the site of the documentation in site/; warnings are errors"
+	@echo "make notebooks   run the notebooks of docs/tutorials/ and keep their outputs"
 	@echo "make pictures    draw the pictures of the documentation again"
 	@echo "make lock        refresh requirements.lock from setup.cfg"
 
@@ -51,6 +54,9 @@ reproductions: setup
 	$(PYTHON) -m examples.reproductions
 	$(PYTHON) -m examples.spiking_lstm.ablation --table
 	$(PYTHON) -m examples.spiking_lstm.figures
+	$(PYTHON) -m examples.src.figures
+	$(PYTHON) -m examples.inherent_recurrence.figures
+	$(PYTHON) -m tools.short_tables
 
 test: setup lava-dl lint
 	$(PYTHON) -m pytest
@@ -67,6 +73,14 @@ lint: setup
 
 test-py312: .venv312/.ready
 	.venv312/bin/python -m pytest tests/keras_spiking_rnn tests/lava_export
+
+# Material prints a note on MkDocs 2 otherwise.
+docs: setup
+	$(PYTHON) -m tools.support_matrix
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
+notebooks: setup
+	$(PYTHON) -m tools.notebooks
 
 pictures: setup
 	$(PYTHON) docs/make_pictures.py
@@ -93,4 +107,4 @@ lock: setup
 	sed -i -e '/^keras-spiking-rnn/d' -e '/^#/d' -e '/^$$/d' requirements.lock
 
 clean:
-	rm -rf .venv .venv312 .venv-bench runs
+	rm -rf .venv .venv312 .venv-bench runs site

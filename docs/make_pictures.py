@@ -1,6 +1,14 @@
-"""Writes the pictures of the documentation: `python docs/make_pictures.py`."""
+"""Writes the pictures of the documentation: `python docs/make_pictures.py`.
 
+The picture of the parity report is a screenshot, and needs Chromium: `--report` makes it alone.
+"""
+
+import argparse
 import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -420,9 +428,29 @@ def picture_of_firing_rates():
     return figure
 
 
+def screenshot_of_the_report():
+    """Writes a screenshot of the page that `verify` makes of the demo, in its quick preset."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        sys.exit("The picture of the report needs Chromium: apt-get install chromium.")
+    root = pathlib.Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        demo = ["examples/quickstart.py", "--preset", "quick", "--output", folder]
+        subprocess.run([sys.executable, *demo], cwd=root, check=True, stdout=subprocess.DEVNULL)
+        page = f"file://{folder}/report.html"
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,1290"]
+        picture = f"--screenshot={IMAGES / 'parity_report.png'}"
+        subprocess.run([browser, *options, picture, page], check=True, stderr=subprocess.DEVNULL)
+
+
 def main():
     """Writes each picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", action="store_true", help="only the screenshot of the report")
     IMAGES.mkdir(exist_ok=True)
+    if parser.parse_args().report:
+        screenshot_of_the_report()
+        return
     for name, figure in {
         "surrogates": picture_of_surrogates(),
         "rlif_step": picture_of_rlif(),

@@ -1,0 +1,51 @@
+"""The tables in the pages of the models and in the README are those of the records."""
+
+import pytest
+
+from benchmarks.analysis import Row, Spread
+from tools import short_tables
+
+TEXTS = short_tables.texts()
+
+
+@pytest.mark.parametrize("page, name", TEXTS, ids=lambda part: getattr(part, "stem", part))
+def test_the_page_shows_what_was_recorded(page, name):
+    """`python -m tools.short_tables` writes them."""
+    assert TEXTS[page, name] in page.read_text(encoding="utf-8")
+
+
+def test_times_of_others_are_relative_to_ours(monkeypatch):
+    """A ratio of ours to theirs of a half is 2: they take twice as long."""
+    half = Row("RLIF", "cell", "cell", *[Spread(3, 3, 3)] * 2, Spread(0.5, 0.5, 0.5), *[None] * 4)
+    monkeypatch.setattr(short_tables, "rows_of", lambda content: [half])
+    assert "| 3.0 | – | 2.00 | – | – |" in short_tables.speed()
+
+
+def test_a_paper_without_records_says_so():
+    assert short_tables.of_paper("000", []) == "No experiment of this paper has a record."
+
+
+def test_a_row_has_what_was_published_and_what_was_found():
+    row = {"paper": "000", "what": "Digits", "published": "", "ours": "93 %", "beside": "LSTM 95 %"}
+    assert short_tables.of_paper("000", [row]).splitlines()[-1] == (
+        "| Digits | – | 93 % | LSTM 95 % |"
+    )
+
+
+def test_marks_are_needed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has no lines <!-- numbers: begin -->"):
+        short_tables.put(page, "numbers", "text")
+    page.write_text(
+        f"a\n{short_tables.BEGIN.format('numbers')}\nold\n{short_tables.END.format('numbers')}\nb\n"
+    )
+    short_tables.put(page, "numbers", "new")
+    assert "new" in page.read_text() and "old" not in page.read_text()
+
+
+def test_synthetic_data_is_called_so():
+    row = {"what": "Saccades", "protocol": "synthetic events of 400 digits"}
+    assert short_tables.named(row) == "Saccades (synthetic data)"
+    assert short_tables.named({**row, "protocol": "400 digits"}) == "Saccades"
+    assert short_tables.named({**row, "what": "Synthetic saccades"}) == "Synthetic saccades"

@@ -1,0 +1,95 @@
+"""The site of the documentation is built without a warning, and needs no network."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools import site_hooks
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.xdist_group("site")  # one build for all
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(
+        command, cwd=ROOT, env=environment, timeout=300, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_every_page_is_there(site):
+    pages = {path.relative_to(ROOT / "docs") for path in ROOT.glob("docs/**/*.md")}
+    pages |= {path.relative_to(ROOT / "docs") for path in ROOT.glob("docs/**/*.ipynb")}
+    assert len(pages) > 30
+    assert [page for page in pages if not (site / page.with_suffix(".html")).exists()] == []
+
+
+def test_nothing_is_fetched(site):
+    """Pages link to others' sites, but load nothing from them."""
+    loaded = re.compile(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"(?:https?:)?//", re.I)
+    assert [page.name for page in site.rglob("*.html") if loaded.search(page.read_text())] == []
+
+
+def test_formulas_are_mathml(site):
+    page = (site / "models" / "rlif.html").read_text()
+    assert "<math" in page and "arithmatex" not in page
+    assert "<mtext>thres</mtext>" in page  # a word as an index stands upright
+    assert r"\_" not in re.sub(r"<pre.*?</pre>|<code.*?</code>", "", page, flags=re.DOTALL)
+
+
+def test_notebooks_show_their_pictures(site):
+    for notebook in ROOT.glob("docs/tutorials/*.ipynb"):
+        page = (site / "tutorials" / f"{notebook.stem}.html").read_text()
+        pictures = re.findall(r'src="([^"]+\.png)"', page)
+        assert pictures
+        assert all((site / "tutorials" / picture).exists() for picture in pictures)
+
+
+def test_files_from_outside_of_docs_are_linked(site):
+    page = (site / "benchmarks.html").read_text()
+    assert 'href="benchmarks/results/index.html"' in page
+    assert (site / "benchmarks" / "results" / "growth.png").exists()
+
+
+def test_docstrings_are_in_the_reference(site):
+    page = (site / "reference" / "layers.html").read_text()
+    assert 'id="keras_spiking_rnn.RLIF"' in page and "zero_output_for_mask" in page
+
+
+@pytest.mark.parametrize(
+    "place, markdown, expected",
+    [
+        (
+            "speed.md",
+            "[a](../benchmarks/results/README.md#b)",
+            "[a](benchmarks/results/README.md#b)",
+        ),
+        ("models/src.md", "[code](../../examples/src/chip.py)", "code"),
+        ("models/src.md", "[here](rlif.md#traps)", "[here](rlif.md#traps)"),
+        ("CONTRIBUTING.md", "[a page](docs/speed.md)", "[a page](speed.md)"),
+        ("tutorials/index.md", "[a](first_network.ipynb)", "[a](first_network.md)"),
+        ("speed.md", "[out](https://example.org/a)", "[out](https://example.org/a)"),
+    ],
+)
+def test_links_from_docs_to_the_repository(place, markdown, expected):
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=place), meta={})
+    config = SimpleNamespace(docs_dir=ROOT / "docs")
+    assert site_hooks.on_page_markdown(markdown, page, config, None) == expected
+
+
+def test_a_page_without_a_place_is_behind_the_guides(tmp_path):
+    for name in ("index.md", "new.md"):
+        (tmp_path / name).touch()
+    nav = [{"Home": "index.md"}, {"How-to guides": ["other.md"]}]
+    site_hooks.on_config(SimpleNamespace(docs_dir=tmp_path, nav=nav))
+    assert nav[1] == {"How-to guides": ["other.md", "new.md"]}

@@ -1,0 +1,165 @@
+"""Short tables of what is measured elsewhere, for the pages of the models and for the README.
+
+    python -m tools.short_tables
+
+Each model's page gets its paper's numbers beside ours, the README a few of them and the benchmarks
+in short, between lines such as `<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come
+from the records that `examples.reproductions` shows, those of the adaptive LSTM, and the JSON files
+of `benchmarks`.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import report as benchmark_report
+from benchmarks.analysis import rows_of
+from examples import experiment, reproductions
+from examples.adaptive_lstm import records, report
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+HEADINGS = ("Experiment", "Published", "Here", "Beside it")
+# The README shows two experiments of a paper with a published number, these first.
+SHORT = (
+    "Synthetic events of MNIST",
+    "Summaries of Debian's package descriptions (en), ROUGE-1 / 2 / L",
+    "Table 1, JapaneseVowels: improved v1, 6 bits",
+    "Table 1, JapaneseVowels: improved v2, 6 bits",
+    "Sequential MNIST",
+    "Spoken digits, 8 steps of 42 features",
+    "MNIST, rate code, 1 layer",
+    "Fashion-MNIST, rate code, 1 layer",
+)
+PAPERS = {"rlif": "000", "lif_lstm": "000", "lif": "002", "spiking_lstm": "003", "src": "004"}
+# What the benchmarks of the README compare with, and the names of it in `benchmarks.subjects`.
+PEERS = (
+    ("matrix products alone", ("products",)),
+    ("Keras' loop, same cell", ("cell",)),
+    ("Keras' LSTM or GRU", ("keras_lstm", "keras_gru")),
+    ("snnTorch", ("snntorch",)),
+)
+TITLES = {
+    "000": "[RLIF, LIF-LSTM](docs/models/rlif.md)",
+    "001": "[Adaptive LSTM](docs/models/adaptive_lstm.md)",
+    "002": "[GatedLIF](docs/models/lif.md)",
+    "003": "[Spiking LSTM](docs/models/spiking_lstm.md)",
+    "004": "[SRC](docs/models/src.md)",
+}
+
+
+def markdown(lines):
+    """A Markdown table; the first of the lines are the headings."""
+    lines = [lines[0], ("---",) * len(lines[0]), *lines[1:]]
+    cells = [[(cell or "–").replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def rows(folders=None):
+    """The rows of all records, in the order of the papers."""
+    folders = reproductions.FOLDERS if folders is None else folders
+    found = [record for folder in folders for record in experiment.load(folder).values()]
+    return sorted((row for record in found for row in record["rows"]), key=lambda row: row["paper"])
+
+
+def named(row):
+    """The name of an experiment, with the word that a number of synthetic data needs."""
+    synthetic = "synthetic" in row.get("protocol", "") and "synthetic" not in row["what"].lower()
+    return row["what"] + (" (synthetic data)" if synthetic else "")
+
+
+def of_paper(paper, found):
+    """The table of a paper."""
+    of_it = [row for row in found if row["paper"] == paper]
+    if not of_it:
+        return "No experiment of this paper has a record."
+    return markdown(
+        [HEADINGS] + [(row["what"], row["published"], row["ours"], row["beside"]) for row in of_it]
+    )
+
+
+def adaptive():
+    """Of each task of the adaptive LSTM: task, published and our shares of networks."""
+    found, lines = records.load(records.RESULTS), []
+    for task, title in records.TASKS.items():
+        converged, _, spiking, _, _ = report.PAPER[task]
+        ours = report.row(found[task, "refitted"])
+        lines.append(
+            (
+                title,
+                f"{converged:.0%} converged, {spiking:.0%} with spikes",
+                f"{ours[1]} converged, {ours[3]} with spikes",
+            )
+        )
+    return lines
+
+
+def short(found):
+    """The table of the README."""
+    lines = [("Model", "Experiment", "Published", "Here", "Beside it")]
+    for paper, title in TITLES.items():
+        if paper == "001":
+            lines += [(title, *line, "") for line in adaptive()[:1]]
+            continue
+        of_it = [row for row in found if row["paper"] == paper and row["published"]]
+        of_it.sort(key=lambda row: row["what"] not in SHORT)
+        lines += [
+            (title, named(row), row["published"], row["ours"], row["beside"]) for row in of_it[:2]
+        ]
+    return markdown(lines)
+
+
+def speed():
+    """The table of the README: milliseconds of a training step, and those of others by ours."""
+    contents = benchmark_report.of_kind(
+        benchmark_report.load(ROOT / "benchmarks" / "results"), "training"
+    )
+    lines = [("Model", "ms", *(title for title, _ in PEERS))]
+    for content in contents:
+        found = {row.peer: row for row in rows_of(content)}
+        ours = next(iter(found.values())).ours.median
+        ratios = []
+        for _, peers in PEERS:
+            there = [found[peer] for peer in peers if peer in found]
+            ratios.append(f"{1 / there[0].ratio.median:.2f}" if there else "")
+        lines.append((content["title"], f"{ours:.1f}", *ratios))
+    return markdown(lines)
+
+
+def texts():
+    """The text for each page and each name of marks."""
+    found = rows()
+    tables = {
+        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(paper, found)
+        for page, paper in PAPERS.items()
+    }
+    numbers = markdown([HEADINGS[:3], *adaptive()])
+    tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
+    tables[ROOT / "README.md", "numbers"] = short(found)
+    tables[ROOT / "README.md", "benchmarks"] = speed()
+    return tables
+
+
+def put(page, name, text):
+    """Writes a text between the marks of a name in a page.
+
+    Raises:
+        ValueError: If the page has no such lines.
+    """
+    begin, end = BEGIN.format(name), END.format(name)
+    content = page.read_text(encoding="utf-8")
+    if begin not in content or end not in content:
+        raise ValueError(f"{page} has no lines {begin} and {end} between which to write.")
+    before, rest = content.split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+def main(arguments=None):
+    """Writes the tables into their pages."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
+    for (page, name), text in texts().items():
+        put(page, name, text)
+
+
+if __name__ == "__main__":
+    main()
