@@ -22,5 +22,8 @@ def repeatable():
 
 
 def pytest_collection_modifyitems(items):
-    """Lava first: it forks this process, which grows with each loop that XLA compiles."""
+    """Lava first: it forks this process, which grows with each loop that XLA compiles.
+
+    `--no-loadscope-reorder` keeps this order: xdist would begin with the largest groups.
+    """
     items.sort(key=lambda item: "lava" not in item.path.parts)

@@ -100,10 +100,10 @@ def test_without_training_on_it_is_the_plain_export(halves):
 def test_a_network_of_src_arrives_on_the_chip(tmp_path):
     options = ["--preset", "quick", "--neurons", "src", "--output", str(tmp_path)]
     chip.main(options)
-    record = json.loads((tmp_path / "chip-quick-0.json").read_text())
+    record = json.loads((tmp_path / "chip-mnist-rate-quick-0.json").read_text())
     found = record["numbers"]["src"]
     assert (found["samples"], found["lava_samples"]) == (40, 4)
     assert (found["mismatches"], found["changed"]) == (0, 0)
     (row,) = record["rows"]
     assert row["ours"].endswith("of 4 (0 mismatches)")
-    assert (tmp_path / "quick-0" / found["report"]).exists()
+    assert (tmp_path / "mnist-rate" / "quick-0" / found["report"]).exists()

@@ -14,9 +14,14 @@ from examples.spiking_lstm import images
 
 # Training in integers, and how many test samples run in integers and on Lava.
 TUNING = {
-    "reduced": {"epochs": 5, "rate": 2e-3, "samples": 1000, "lava": 200},
-    "paper": {"epochs": 20, "rate": 1e-3, "samples": None, "lava": 1000},
-    "quick": {"epochs": 1, "rate": 2e-3, "samples": 60, "lava": 10},
+    "reduced": {"rate": 2e-3, "samples": 1000, "lava": 200},
+    "paper": {"rate": 1e-3, "samples": None, "lava": 1000},
+    "quick": {"rate": 2e-3, "samples": 60, "lava": 10},
+}
+EPOCHS = {
+    "reduced": {"mnist": 5, "fashion": 1, "emnist": 1},
+    "paper": {"mnist": 20, "fashion": 20, "emnist": 20},
+    "quick": {"mnist": 1, "fashion": 1, "emnist": 1},
 }
 CALIBRATION = 256
 
@@ -43,14 +48,13 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     config, parts, output = images.configured(given)
     (x, y), (x_test, y_test) = parts
-    tuning = TUNING[given.preset]
+    tuning = {**TUNING[given.preset], "epochs": EPOCHS[given.preset][given.dataset]}
     model, history = images.fitted("SpikingLSTM", config, x, y, output)
 
     def fine_tune(aware):
         images.prepare(aware, len(x), tuning["epochs"], config["batch"], tuning["rate"])
-        experiment.train(
-            aware, x, y, output, "aware", tuning["epochs"], config["batch"], given.seed
-        )
+        name = f"aware-{tuning['epochs']}-{tuning['rate']:g}"  # another tuning is another network
+        experiment.train(aware, x, y, output, name, tuning["epochs"], config["batch"], given.seed)
 
     started = time.perf_counter()
     page = output / "report.html"

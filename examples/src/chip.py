@@ -3,18 +3,21 @@
     python -m examples.src.chip --preset reduced   what two cores can do
     python -m examples.src.chip --preset paper     the sizes of the paper
     python -m examples.src.chip --preset quick     a minute
+    python -m examples.src.chip --dataset fashion --coding latency
+    python -m examples.src.chip --dataset nmnist   synthetic events, or tonic's
 
-Digits in rate code. Writes the record `chip-PRESET-SEED.json` and, beside the checkpoints, a page
-about each network, `src.html` and `lif.html`.
+Digits in rate code, if nothing else is said. Writes the record
+`chip-DATASET-CODING-PRESET-SEED.json` and, beside the checkpoints, a page about each network,
+`src.html` and `lif.html`.
 """
 
+import argparse
 import time
 from pathlib import Path
 
 from examples import experiment
-from examples.data import IMAGE_SOURCES
 from examples.on_chip import deploy
-from examples.src import networks
+from examples.src import images, networks
 
 # `more` epochs in integers with the learning rate `rate`, `lava` samples on Lava.
 PRESETS = {
@@ -45,17 +48,18 @@ PRESETS = {
 RATE = 5e-4
 
 
-def rows(numbers, protocol):
+def rows(title, numbers, protocol):
     """The rows of the table of reproductions, one for each network.
 
     Args:
+        title: The data set, and how it is coded.
         numbers: Dictionary from a neuron to what `examples.on_chip.deploy` gives.
         protocol: What differs from the paper, in words.
     """
     return [
         {
             "paper": "004",
-            "what": f"On the chip: MNIST, rate code, {networks.TITLES[neuron]}",
+            "what": f"On the chip: {title}, {networks.TITLES[neuron]}",
             "published": "",
             "ours": f"integers {networks.percent(found['integers'])}, "
             f"Lava {networks.percent(found['lava'])} of {found['lava_samples']} "
@@ -70,18 +74,30 @@ def rows(numbers, protocol):
 
 
 def main(arguments=None):
-    parser = experiment.parser(__doc__, "src/chip", networks.PRESETS, IMAGE_SOURCES["mnist"])
+    parser = experiment.parser(__doc__, "src/chip", networks.PRESETS, images.SOURCES)
+    parser.add_argument("--dataset", choices=images.CODINGS, default="mnist")
+    parser.add_argument("--coding", choices=networks.ALPHA, help="rate, latency")
     parser.add_argument("--neurons", nargs="+", choices=("src", "lif"), default=["src", "lif"])
     given = parser.parse_args(arguments)
+    dataset, coding = given.dataset, given.coding or images.CODINGS[given.dataset][0]
+    if coding not in images.CODINGS[dataset]:
+        parser.error(f"{dataset} has the codings {', '.join(images.CODINGS[dataset])}.")
     protocol = PRESETS[given.preset]
-    config = {"source": given.source, "protocol": protocol}
-    output = experiment.directory(given, "src/chip", config)
-    parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
+    config = {
+        "dataset": dataset,
+        "coding": coding,
+        "source": given.source,
+        "protocol": protocol,
+    }
+    place = given.output or Path("runs/src/chip")
+    under = argparse.Namespace(**{**vars(given), "output": place / f"{dataset}-{coding}"})
+    output = experiment.directory(under, "src/chip", config)
+    parts = networks.parts_of(dataset, protocol, given.source, given.data_dir, given.seed)
     (x, y), _, (x_test, y_test) = parts
     numbers, seconds = {}, 0.0
     for neuron in given.neurons:
         print(f"{protocol['layers']} layers of {networks.TITLES[neuron]}")
-        case = {"neuron": neuron, "coding": "rate", "layers": protocol["layers"]}
+        case = {"neuron": neuron, "coding": coding, "layers": protocol["layers"]}
         model, found = networks.measured(parts, protocol, case, output, neuron, given.seed)
         started = time.perf_counter()
 
@@ -109,18 +125,23 @@ def main(arguments=None):
         )
         seconds += found["seconds"] + time.perf_counter() - started
         print(numbers[neuron])
+    differences = networks.reduced(protocol, parts, images.PRESETS["paper"][dataset]["epochs"])
+    differences = f"{protocol['layers']} layers, {differences}"
+    if dataset == "nmnist" and given.source != "tonic":
+        differences = f"synthetic events of a simulated camera; {differences}"
+    title = networks.TITLES[dataset] + ("" if coding == "events" else f", {coding} code")
     record = {
-        "experiment": "src.chip",
+        "experiment": f"src.chip, {dataset}, {coding}",
         "preset": given.preset,
         "seed": given.seed,
         "config": {**config, "neurons": given.neurons},
         "command": experiment.command("examples.src.chip", given, parser),
         "seconds": round(seconds, 1),
         "numbers": numbers,
-        "rows": rows(numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])),
+        "rows": rows(title, numbers, differences),
     }
-    folder = given.results or given.output or Path("runs/src/chip")
-    print(f"Written: {experiment.save(record, 'chip', folder)}")
+    path = experiment.save(record, f"chip-{dataset}-{coding}", given.results or place)
+    print(f"Written: {path}")
 
 
 if __name__ == "__main__":
