@@ -178,9 +178,8 @@ class Network:
         parts="custom",
     ):
         """As `run`, but gives the whole `Simulation`, with final states and overflow counts."""
-        return reference.join(
-            list(self.stream(spikes, record, backend, mode, timeout, progress, parts))
-        )
+        found = list(self.stream(spikes, record, backend, mode, timeout, progress, parts))
+        return found[0] if len(found) == 1 else reference.join(found)
 
     def stream(
         self,

@@ -76,8 +76,6 @@ def simulate_in_chunks(pairs, spikes, record=(), advance=lambda samples: None):
 
 def join(parts):
     """One `Simulation` of all samples from those of consecutive groups of samples."""
-    if len(parts) == 1:
-        return parts[0]
 
     def stack(arrays):
         if arrays[0] is None:
