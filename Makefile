@@ -58,8 +58,10 @@ reproductions: setup
 	$(PYTHON) -m examples.inherent_recurrence.figures
 	$(PYTHON) -m tools.short_tables
 
+# In two processes: TensorFlow never frees what XLA has compiled.
 test: setup lava-dl lint
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest tests/lava tests/lava_export tests/keras_spiking_rnn
+	$(PYTHON) -m pytest tests/benchmarks tests/test_*.py
 
 lint: setup
 	$(PYTHON) -m ruff check .
