@@ -42,13 +42,13 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 import keras_spiking_rnn
+from keras_spiking_rnn import files
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = {
@@ -264,7 +264,5 @@ def window_samples(response, sample):
 
 def write(path, content):
     """Writes text or bytes beside its place and renames it: a killed run leaves what was there."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content if isinstance(content, bytes) else content.encode())
-    beside.replace(path)
+    with files.replacing(path) as beside:
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode())

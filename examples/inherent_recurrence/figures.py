@@ -5,7 +5,6 @@
 Those whose records are missing are left out, with a note.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -95,20 +94,15 @@ def figures(records):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--preset", default="reduced", help="of the records")
-    parser.add_argument("--seed", type=int, default=0, help="of the records")
-    parser.add_argument("--images", type=Path, default=IMAGES)
-    given = parser.parse_args(arguments)
-    given.images.mkdir(parents=True, exist_ok=True)
-    found = figures(experiment.chosen(given.results, given.preset, given.seed))
-    for name, figure in found.items():
-        figure.savefig(given.images / f"inherent_recurrence_{name}.png", dpi=100)
-    missing = [name for name in ("gradients", "bits", "cost") if name not in found]
-    print(f"Figures {', '.join(found)} are in {given.images}.")
-    if missing:
-        print(f"Without records: {', '.join(missing)}.")
+    experiment.draw(
+        __doc__,
+        figures,
+        ("gradients", "bits", "cost"),
+        RESULTS,
+        IMAGES,
+        "inherent_recurrence_",
+        arguments,
+    )
 
 
 if __name__ == "__main__":

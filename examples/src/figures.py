@@ -6,7 +6,6 @@ Those whose records are missing are left out, with a note. Figures 1, 6 and 8 ar
 `examples.src.response`.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -154,20 +153,7 @@ def figures(records):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--preset", default="reduced", help="of the records")
-    parser.add_argument("--seed", type=int, default=0, help="of the records")
-    parser.add_argument("--images", type=Path, default=IMAGES)
-    given = parser.parse_args(arguments)
-    given.images.mkdir(parents=True, exist_ok=True)
-    found = figures(experiment.chosen(given.results, given.preset, given.seed))
-    for number, figure in found.items():
-        figure.savefig(given.images / f"src_figure_{number}.png", dpi=100)
-    missing = [number for number in "23457" if number not in found]
-    print(f"Figures {', '.join(found)} are in {given.images}.")
-    if missing:
-        print(f"Without records: figures {', '.join(missing)}.")
+    experiment.draw(__doc__, figures, "23457", RESULTS, IMAGES, "src_figure_", arguments)
 
 
 if __name__ == "__main__":
