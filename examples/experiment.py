@@ -31,9 +31,10 @@ import keras
 import numpy as np
 
 import keras_spiking_rnn
-from examples.adaptive_lstm.records import write
+from keras_spiking_rnn import files
 
 PACKAGES = ("keras", "tensorflow", "numpy")
+LOG = "log.csv"  # in the folder of a model, written by Keras after each epoch
 ROW = ("paper", "what", "published", "ours", "beside", "protocol")
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 RECORD = ("experiment", "preset", "seed", "config", "command", "seconds", "numbers", "rows")
@@ -170,7 +171,7 @@ class Checkpoints(keras.callbacks.Callback):
     come: wherever a run is killed, there is one to go on from.
 
     Args:
-        folder: Where to; it is made.
+        folder: Where to; it is made, and has no other weights.
     """
 
     def __init__(self, folder):
@@ -194,12 +195,12 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves what is complete now."""
-        before = self.latest()
-        part = self.folder / "part.weights.h5"
-        self.model.save_weights(part)
-        part.replace(self.folder / f"{epoch + 1}.weights.h5")
-        if before:
-            (self.folder / f"{before}.weights.h5").unlink()
+        saved = self.folder / f"{epoch + 1}.weights.h5"
+        with files.replacing(saved, ".weights.h5") as part:
+            self.model.save_weights(part)
+        for other in self.folder.glob("*.weights.h5"):  # what a killed run was writing, too
+            if other != saved:
+                other.unlink()
 
 
 def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, callbacks=()):
@@ -225,7 +226,6 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
         A dictionary from the name of a metric to its values after each epoch, and `"seconds"`.
     """
     checkpoints = Checkpoints(output / name)
-    log = output / name / "log.csv"
     done = checkpoints.load(model)
     if done < epochs:
         batches = Batches(x, y, batch_size, seed)
@@ -239,20 +239,26 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
             callbacks=[
                 Resumable(batches),
                 *callbacks,
-                keras.callbacks.CSVLogger(log, append=True),
+                keras.callbacks.CSVLogger(output / name / LOG, append=True),
                 checkpoints,
             ],
         )
     reseed(model, [seed, epochs])
-    return history(log)
+    return history(output, name)
 
 
-def history(log):
-    """The metrics in a log of `CSVLogger`: of an epoch that was begun twice, the last."""
+def history(output, name):
+    """What `train` has logged of a model so far, in the form that it returns.
+
+    Of an epoch that was begun twice, the last counts. Without an epoch the dictionary is empty.
+    """
+    log = output / name / LOG
+    if not log.exists():
+        return {}
     with log.open(newline="") as file:
         rows = {int(row.pop("epoch")): row for row in csv.DictReader(file)}
     # Keras writes columns of a validation that there was not, too.
-    names = [name for name, value in next(iter(rows.values())).items() if value != "NA"]
+    names = [name for name, value in next(iter(rows.values()), {}).items() if value != "NA"]
     return {name: [float(rows[epoch][name]) for epoch in sorted(rows)] for name in names}
 
 
@@ -278,6 +284,39 @@ def command(module, given, parser):
         words += [option] if option else []
         words += ["DIR" if isinstance(each, Path) else str(each) for each in values]
     return " ".join(words)
+
+
+def record(experiment, given, parser, *, name, config, seconds, numbers, rows):
+    """Writes the record of a run that `parser` has the arguments of: the path of its JSON file.
+
+    Args:
+        experiment: The module in `examples`, and after a comma what of it, such as
+            `"spiking_lstm.images, mnist"`.
+        given: What `parser` has parsed.
+        parser: The function `parser`'s, with the module's own arguments.
+        name: As for `save`.
+        config: As in a record.
+        seconds: How long it took; tenths are kept.
+        numbers: As in a record.
+        rows: As in a record.
+    """
+    module = experiment.partition(",")[0]
+    written = save(
+        {
+            "experiment": experiment,
+            "preset": given.preset,
+            "seed": given.seed,
+            "config": config,
+            "command": command(f"examples.{module}", given, parser),
+            "seconds": round(seconds, 1),
+            "numbers": numbers,
+            "rows": rows,
+        },
+        name,
+        given.results or given.output or Path("runs", *module.split(".")),
+    )
+    print(f"Written: {written}")
+    return written
 
 
 def save(record, name, folder):
@@ -324,34 +363,6 @@ def chosen(folder, preset="reduced", seed=0):
     }
 
 
-def draw(description, figures, names, results, images, prefix, arguments=None):
-    """Draws the figures of a folder of experiments from their records, at the command line.
-
-    Args:
-        description: The docstring of the module.
-        figures: Function from what `chosen` gives to a dictionary from a name to a figure.
-        names: The names of all figures.
-        results: The default folder of records.
-        images: The default folder of figures, which is made.
-        prefix: What the names of their files begin with.
-        arguments: Those of the command line; `None` for `sys.argv`.
-    """
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=results)
-    parser.add_argument("--preset", default="reduced", help="of the records")
-    parser.add_argument("--seed", type=int, default=0, help="of the records")
-    parser.add_argument("--images", type=Path, default=images)
-    given = parser.parse_args(arguments)
-    given.images.mkdir(parents=True, exist_ok=True)
-    found = figures(chosen(given.results, given.preset, given.seed))
-    for name, figure in found.items():
-        figure.savefig(given.images / f"{prefix}{name}.png", dpi=100)
-    print(f"Figures {', '.join(found)} are in {given.images}.")
-    missing = [name for name in names if name not in found]
-    if missing:
-        print(f"Without records: {', '.join(missing)}.")
-
-
 def between_marks(page, text):
     """Puts a text between the lines `BEGIN` and `END` of a page.
 
@@ -364,3 +375,9 @@ def between_marks(page, text):
     before, rest = content.split(BEGIN)
     _, after = rest.split(END)
     write(page, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def write(path, content):
+    """Writes text or bytes beside its place and renames it: a killed run leaves what was there."""
+    with files.replacing(path) as beside:
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode())

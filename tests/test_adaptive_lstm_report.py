@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from examples import experiment
 from examples.adaptive_lstm import figures, records, report, t_maze
 
 SMALL = {"task": "t-maze", "variant": "published", "length": 3, "agents": 2, "steps": 10}
@@ -98,7 +99,7 @@ class TestReport:
 
     def test_pages_are_not_rendered_from_nothing(self, tmp_path, capsys):
         page = tmp_path / "page.md"
-        page.write_text(f"{report.BEGIN}\nold\n{report.END}")
+        page.write_text(f"{experiment.BEGIN}\nold\n{experiment.END}")
         for preset in (None, "quick", "paper"):
             if preset:
                 task = {"quick": "sequence", "paper": "t-maze"}[preset]
@@ -126,7 +127,7 @@ class TestReport:
         lava = {"networks": 2, "correct": 2, "on_lava": 1, "lava_correct": 1, "mismatches": 0}
         records.save(record("noisy-t-maze", lava=lava), directory=tmp_path)
         page = tmp_path / "page.md"
-        page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+        page.write_text(f"before\n{experiment.BEGIN}\nold\n{experiment.END}\nafter\n")
         arguments = ["--results", str(tmp_path), "--page", str(page)]
         report.main(arguments)
         written = page.read_text()
@@ -138,7 +139,7 @@ class TestReport:
         report.main(arguments)
         assert page.read_text() == written
         page.write_text("no marks")
-        with pytest.raises(SystemExit):
+        with pytest.raises(ValueError, match="no lines <!-- table: begin -->"):
             report.main(arguments)
 
 

@@ -1,6 +1,7 @@
 """What the experiments share: training that goes on after it was killed, and records."""
 
 import argparse
+import os
 from pathlib import Path
 
 import keras
@@ -100,40 +101,46 @@ class TestTrain:
         self, tmp_path, monkeypatch, uninterrupted, when
     ):
         """While it is written, before it has its name, and before the one before it is deleted."""
-        folder, whole, whole_history = uninterrupted
+        _, whole, whole_history = uninterrupted
         calls = []
 
         def killed(method):
-            def at_the_second(self, *args):
-                calls.append(self)
+            def at_the_second(*args, **options):
+                calls.extend([] if options else [args])  # what may be missing is not deleted
                 if len(calls) == (1 if when == "unlink" else 2):
                     if when == "weights":
-                        Path(args[0]).write_bytes(b"half of it")
+                        Path(args[1]).write_bytes(b"half of it")
                     raise Killed
-                return method(self, *args)
+                return method(*args, **options)
 
             return at_the_second
 
         owner, name = {
             "weights": (keras.Model, "save_weights"),
-            "replace": (Path, "replace"),
+            "replace": (os, "replace"),
             "unlink": (Path, "unlink"),
         }[when]
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, killed(getattr(owner, name)))
             with pytest.raises(Killed):
                 train(tmp_path / "killed")
+        folder = tmp_path / "killed" / "net"
+        (folder / ".0123.weights.h5").write_bytes(b"half of it")  # of a process without an end
         again, history = train(tmp_path / "killed")
         assert history["loss"] == whole_history["loss"]
         for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-        names = sorted(path.name for path in (folder / "net").iterdir())
+        names = sorted(path.name for path in folder.iterdir())
         assert names == ["3.weights.h5", "log.csv"]
 
     def test_without_a_validation_there_are_no_metrics_of_it(self, tmp_path):
-        log = tmp_path / "net.csv"
+        log = tmp_path / "net" / experiment.LOG
+        log.parent.mkdir()
         log.write_text("epoch,loss,val_loss\n0,2.5,NA\n1,2.0,NA\n1,1.5,NA\n")
-        assert experiment.history(log) == {"loss": [2.5, 1.5]}
+        assert experiment.history(tmp_path, "net") == {"loss": [2.5, 1.5]}
+
+    def test_without_an_epoch_there_is_no_history(self, tmp_path):
+        assert experiment.history(tmp_path, "net") == {}
 
     def test_each_epoch_has_all_samples_in_an_order_of_its_own(self):
         batches = experiment.Batches(np.arange(10), np.arange(10), 4, seed=0)
@@ -186,6 +193,25 @@ class TestArguments:
 
 
 class TestRecords:
+    def test_that_of_a_run_has_its_arguments_and_its_command(self, tmp_path, capsys):
+        parser = TestArguments.parser()
+        parser.add_argument("--units", type=int)
+        given = parser.parse_args(["--seed", "3", "--units", "8", "--output", str(tmp_path)])
+        of_run = {"config": {"units": 8}, "seconds": 1.26, "numbers": {"accuracy": 0.5}, "rows": []}
+        path = experiment.record("folder.it, a", given, parser, name="it-a", **of_run)
+        assert path == tmp_path / "it-a-reduced-3.json"
+        assert str(path) in capsys.readouterr().out
+        (record,) = experiment.load(tmp_path).values()
+        assert tuple(record) == (*experiment.RECORD, "versions")
+        assert record["experiment"] == "folder.it, a"
+        assert (record["preset"], record["seed"], record["seconds"]) == ("reduced", 3, 1.3)
+        assert record["command"] == (
+            "python -m examples.folder.it --preset reduced --seed 3 --units 8"
+        )
+        given.results = tmp_path / "results"
+        path = experiment.record("folder.it, a", given, parser, name="it-a", **of_run)
+        assert path.parent == tmp_path / "results"
+
     def test_they_come_back_with_versions(self, tmp_path):
         path = experiment.save(RECORD, "it", tmp_path / "results")
         assert path == tmp_path / "results" / "it-quick-0.json"

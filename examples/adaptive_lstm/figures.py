@@ -11,9 +11,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 from examples.adaptive_lstm import records
+from examples.figures import IMAGES, axes_of
 from keras_spiking_rnn import (
     AAN,
     AdaptiveAnalogLSTM,
@@ -24,7 +24,6 @@ from keras_spiking_rnn import (
 )
 from keras_spiking_rnn.adaptive_lstm import convert
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 NEURON = AdaptiveSpikingNeuron(adaptation="relative")
 VARIANT = "refitted"
 # How many inputs figure 4 shows, and the constant inputs of figure 3.
@@ -32,18 +31,10 @@ SHOWN = 6
 SIGNALS = (0.5, 1.0, 2.0)
 
 
-def axes_of(columns, rows=1, **arguments):
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(rows, columns, **arguments))
-    for ax in axes.flat:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def response():
     """Figure 1: mean output and rate of the neuron over its input."""
     fit = fit_aan(NEURON)
-    figure, (left, right) = axes_of(2)
+    figure, ((left, right),) = axes_of(1, 2, 3.2, 4.2)
     S = np.linspace(0, 4.8, 500)
     left.plot(S, AAN()(S), color="#6b6b6b", linestyle="--", linewidth=1.2, label="published")
     plots.response_curve(fit.curve, fit.activation, ax=left)
@@ -64,7 +55,7 @@ def integration(steps=5):
     analog = {"cec": metrics.trace(layer, x)["cec"][..., 0], "output": np.asarray(layer(x))[..., 0]}
     spiking = convert(layer, NEURON, cec_weight="exact")(x, seed=1)
     cell = NEURON.simulate(np.repeat(x[..., 1], spiking.window, axis=1)[:, :, None], seed=1)
-    figure, axes = axes_of(3)
+    figure, (axes,) = axes_of(1, 3, 3.2, 4.2)
     time = np.arange(steps * spiking.window)
     ends = np.arange(1, steps + 1) * spiking.window
     for n, signal in enumerate(SIGNALS):
@@ -92,7 +83,7 @@ def outputs(arrays, steps=None, named=None):
     first = total - (steps or total)
     samples = arrays["spiking_outputs"][first * width // int(arrays["sample"]) :]
     time = first * width + (np.arange(len(samples)) + 0.5) * int(arrays["sample"])
-    figure, (left, right) = axes_of(2, sharey=True)
+    figure, ((left, right),) = axes_of(1, 2, 3.2, 4.2, sharey=True)
     labels = [str(label) for label in arrays["labels"]]
     shown = [labels.index(name) for name in named] if named else range(len(labels))
     for number, output in enumerate(shown):
@@ -126,7 +117,7 @@ def cecs(of_sequence, of_maze):
         for arrays, title in zip((of_sequence, of_maze), titles, strict=True)
         if arrays is not None
     ]
-    figure, axes = axes_of(len(found))
+    figure, (axes,) = axes_of(1, len(found), 3.2, 4.2)
     for ax, (arrays, title) in zip(axes, found, strict=True):
         time = np.arange(1, len(arrays["analog_cec"]) + 1) * int(arrays["window"])
         fine = np.arange(1, len(arrays["spiking_cec"]) + 1) * int(arrays["sample"])

@@ -48,7 +48,7 @@ from pathlib import Path
 import numpy as np
 
 import keras_spiking_rnn
-from keras_spiking_rnn import files
+from examples.experiment import write
 
 RESULTS = Path(__file__).parent / "results"
 TASKS = {
@@ -260,9 +260,3 @@ def window_samples(response, sample):
     outputs = response.outputs.reshape(-1, steps, response.outputs.shape[-1]).mean(axis=1)
     cec = next(iter(response.cec.values()))[steps - 1 :: steps]
     return {"spiking_outputs": outputs, "spiking_cec": cec}
-
-
-def write(path, content):
-    """Writes text or bytes beside its place and renames it: a killed run leaves what was there."""
-    with files.replacing(path) as beside:
-        beside.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from examples import experiment
 from examples.adaptive_lstm import records
 
 PAGE = Path(__file__).parents[2] / "docs" / "adaptive_lstm.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 # Table 1: share of converged networks and iterations, share of correct spiking networks, number of
 # spikes and rate in Hz.
 PAPER = {
@@ -122,12 +122,7 @@ def main(arguments=None):
     if given.print:
         print(text(found))
         return
-    page = given.page.read_text(encoding="utf-8")
-    if BEGIN not in page or END not in page:
-        parser.error(f"{given.page} has no lines {BEGIN} and {END} between which to write.")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    records.write(given.page, f"{before}{BEGIN}\n\n{text(found)}\n\n{END}{after}")
+    experiment.between_marks(given.page, text(found))
 
 
 if __name__ == "__main__":

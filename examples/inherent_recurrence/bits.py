@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 from examples import experiment
-from examples.adaptive_lstm.records import write
 from examples.inherent_recurrence import networks, table
 
 NAME = "inherent_recurrence/bits"
@@ -88,7 +87,7 @@ def main(arguments=None):
                 {**networks.measured(model, *test), "seconds": seconds}
                 for _, model, seconds in networks.trained(build, training, protocol, seeds)
             ]
-            write(kept, json.dumps(networks.summary(found), indent=1))
+            experiment.write(kept, json.dumps(networks.summary(found), indent=1))
         numbers[key] = json.loads(kept.read_text())
         print(f"{bits} bits, {units} units: {networks.percent(numbers[key]['accuracy'])}")
     said = (
@@ -96,18 +95,16 @@ def main(arguments=None):
         f"TIMIT); 2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
         f"{protocol['seeds']} seeds; threshold V_max / 2^b"
     )
-    record = {
-        "experiment": "inherent_recurrence.bits",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": protocol,
-        "command": experiment.command("examples.inherent_recurrence.bits", given, parser),
-        "seconds": sum(each["seconds"] * protocol["seeds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": rows(numbers, protocol, said),
-    }
-    folder = given.results or given.output or Path("runs") / NAME
-    print(experiment.save(record, "bits", folder))
+    experiment.record(
+        "inherent_recurrence.bits",
+        given,
+        parser,
+        name="bits",
+        config=protocol,
+        seconds=sum(each["seconds"] * protocol["seeds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(numbers, protocol, said),
+    )
 
 
 if __name__ == "__main__":

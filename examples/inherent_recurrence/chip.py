@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from examples import experiment
-from examples.adaptive_lstm.records import write
 from examples.inherent_recurrence import networks, table
 from examples.on_chip import deploy
 from keras_spiking_rnn import LIF, GatedLIF, TimeSum
@@ -183,24 +182,22 @@ def main(arguments=None):
             kept = output / f"{key}.json"
             if not kept.exists():
                 report = output / f"{key}.html"
-                write(
+                experiment.write(
                     kept,
                     json.dumps(measured(neuron, bits, parts, protocol, given.seed, report)),
                 )
             numbers[key] = json.loads(kept.read_text())
             print(f"{key}: {numbers[key]}", flush=True)
-    record = {
-        "experiment": "inherent_recurrence.chip",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": protocol,
-        "command": experiment.command("examples.inherent_recurrence.chip", given, parser),
-        "seconds": sum(each["seconds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": rows(numbers, protocol),
-    }
-    folder = given.results or given.output or Path("runs") / NAME
-    print(experiment.save(record, "chip", folder))
+    experiment.record(
+        "inherent_recurrence.chip",
+        given,
+        parser,
+        name="chip",
+        config=protocol,
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(numbers, protocol),
+    )
 
 
 if __name__ == "__main__":

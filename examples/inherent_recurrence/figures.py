@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from examples import experiment
+from examples.figures import IMAGES, axes_of, draw_all
 from examples.inherent_recurrence import gradients, networks
-from examples.src.response import IMAGES, axes_of
 from keras_spiking_rnn import plots
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,7 +93,7 @@ def figures(records):
 
 
 def main(arguments=None):
-    experiment.draw(
+    draw_all(
         __doc__,
         figures,
         ("gradients", "bits", "cost"),

@@ -11,7 +11,6 @@ The sequences are made by a program: synthetic data.
 
 import json
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,7 +18,6 @@ import tensorflow as tf
 from keras import ops
 
 from examples import experiment
-from examples.adaptive_lstm.records import write
 from examples.inherent_recurrence import networks
 from keras_spiking_rnn import LIF, GatedLIF, metrics
 
@@ -268,24 +266,22 @@ def main(arguments=None):
             first = network(neuron, protocol["units"], longest, given.seed)
             found["initial"] = compared(first, seen)
             found["seconds"] = time.perf_counter() - started
-            write(kept, json.dumps(found))
+            experiment.write(kept, json.dumps(found))
         found = json.loads(kept.read_text())
         numbers["recall"] |= found["recall"]
         for key in ("initial", "trained"):
             numbers[key][neuron] = found[key]
         seconds += found["seconds"]
-    record = {
-        "experiment": "inherent_recurrence.gradients",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**protocol, "slower": SLOWER},
-        "command": experiment.command("examples.inherent_recurrence.gradients", given, parser),
-        "seconds": seconds,
-        "numbers": numbers,
-        "rows": rows(numbers, protocol),
-    }
-    folder = given.results or given.output or Path("runs") / NAME
-    print(experiment.save(record, "gradients", folder))
+    experiment.record(
+        "inherent_recurrence.gradients",
+        given,
+        parser,
+        name="gradients",
+        config={**protocol, "slower": SLOWER},
+        seconds=seconds,
+        numbers=numbers,
+        rows=rows(numbers, protocol),
+    )
 
 
 if __name__ == "__main__":

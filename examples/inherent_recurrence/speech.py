@@ -13,13 +13,11 @@ word error rate is measured. MFCC with two derivatives take the place of Kaldi's
 import itertools
 import json
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from examples import experiment
-from examples.adaptive_lstm.records import write
 from examples.data import load_tfds
 from examples.inherent_recurrence import networks, synthetic, timit
 from examples.inherent_recurrence.features import HOP, features, frame_labels
@@ -291,21 +289,19 @@ def main(arguments=None):
                 verbose=0,
             )
             seconds = time.perf_counter() - started
-            write(kept, json.dumps({**measure(model), "seconds": seconds}, indent=1))
+            experiment.write(kept, json.dumps({**measure(model), "seconds": seconds}, indent=1))
         numbers[neuron] = json.loads(kept.read_text())
         print(f"{networks.TITLES[neuron]}: {numbers[neuron]}", flush=True)
-    record = {
-        "experiment": f"inherent_recurrence.speech, {source}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**protocol, **config, "source": source},
-        "command": experiment.command("examples.inherent_recurrence.speech", given, parser),
-        "seconds": sum(each["seconds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": rows(source, numbers, protocol, config),
-    }
-    folder = given.results or given.output or Path("runs") / NAME
-    print(experiment.save(record, f"speech-{source}", folder))
+    experiment.record(
+        f"inherent_recurrence.speech, {source}",
+        given,
+        parser,
+        name=f"speech-{source}",
+        config={**protocol, **config, "source": source},
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(source, numbers, protocol, config),
+    )
 
 
 if __name__ == "__main__":

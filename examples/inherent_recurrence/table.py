@@ -10,12 +10,10 @@ hyperparameter is chosen by.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 
 from examples import data, experiment
-from examples.adaptive_lstm.records import write
 from examples.inherent_recurrence import networks
 from examples.inherent_recurrence.features import features
 from examples.inherent_recurrence.vowels import padded, vowels
@@ -151,7 +149,7 @@ def main(arguments=None):
             )
             for _, model, seconds in runs:
                 found.append({**networks.measured(model, *test), "seconds": seconds})
-            write(kept, json.dumps(networks.summary(found), indent=1))
+            experiment.write(kept, json.dumps(networks.summary(found), indent=1))
         numbers[key] = json.loads(kept.read_text())
         shown = numbers[key]
         print(
@@ -166,18 +164,16 @@ def main(arguments=None):
         f"{protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
         f"{protocol['seeds']} seeds; threshold of an eighth of V_max"
     )
-    record = {
-        "experiment": f"inherent_recurrence.table, {given.dataset}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.inherent_recurrence.table", given, parser),
-        "seconds": sum(each["seconds"] * protocol["seeds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": rows(given.dataset, numbers, differences),
-    }
-    folder = given.results or given.output or Path("runs") / NAME
-    print(experiment.save(record, f"table-{given.dataset}", folder))
+    experiment.record(
+        f"inherent_recurrence.table, {given.dataset}",
+        given,
+        parser,
+        name=f"table-{given.dataset}",
+        config=config,
+        seconds=sum(each["seconds"] * protocol["seeds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(given.dataset, numbers, differences),
+    )
 
 
 if __name__ == "__main__":

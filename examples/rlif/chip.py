@@ -4,11 +4,10 @@
     python -m examples.rlif.chip --preset quick     a minute
 
 Its inputs are frames of synthetic events of real digits, which are spikes. Writes the record
-`chip.json` and, beside the checkpoints, a page about the network, `conv-rlif.html`.
+`chip-PRESET-SEED.json` and, beside the checkpoints, a page about the network, `conv-rlif.html`.
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -74,18 +73,16 @@ def main(arguments=None):
         report=output / "conv-rlif.html",
     )
     print(found)
-    record = {
-        "experiment": "rlif.chip",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "synthetic": True},
-        "command": experiment.command("examples.rlif.chip", given, parser),
-        "seconds": round(trained["seconds"] + time.perf_counter() - started, 1),
-        "numbers": found,
-        "rows": rows(found, networks.differences(protocol, parts)),
-    }
-    folder = given.results or given.output or Path("runs/rlif/chip")
-    print(f"Written: {experiment.save(record, 'chip', folder)}")
+    experiment.record(
+        "rlif.chip",
+        given,
+        parser,
+        name="chip",
+        config={**config, "synthetic": True},
+        seconds=trained["seconds"] + time.perf_counter() - started,
+        numbers=found,
+        rows=rows(found, networks.differences(protocol, parts)),
+    )
 
 
 if __name__ == "__main__":

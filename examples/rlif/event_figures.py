@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from examples import experiment
+from examples.figures import IMAGES, axes_of, draw_all
 from examples.rlif import networks
-from examples.src.response import IMAGES, axes_of
 from keras_spiking_rnn import plots
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,7 +64,7 @@ def figures(records):
 
 
 def main(arguments=None):
-    experiment.draw(__doc__, figures, ("windows", "noise"), RESULTS, IMAGES, "rlif_", arguments)
+    draw_all(__doc__, figures, ("windows", "noise"), RESULTS, IMAGES, "rlif_", arguments)
 
 
 if __name__ == "__main__":

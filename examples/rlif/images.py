@@ -6,10 +6,8 @@
     python -m examples.rlif.images --preset quick                   a minute
 
 `mnist` and `fashion` are real images before a simulated camera; all others are recordings. Writes
-the record `images-DATASET.json`, or with scales `scales-DATASET.json`.
+the record `images-DATASET-PRESET-SEED.json`, or with scales `scales-DATASET-PRESET-SEED.json`.
 """
-
-from pathlib import Path
 
 from examples import experiment
 from examples.rlif import cameras, networks
@@ -55,7 +53,7 @@ def published(dataset, scale):
 
 
 def run(given, parser):
-    """Trains a network, or one for each scale: the path of the record."""
+    """Trains a network, or one for each scale, and writes their record."""
     protocol = PRESETS[given.preset].get(given.dataset, OTHERWISE[given.preset])
     if given.scales and given.preset == "reduced":
         protocol = OF_SCALES
@@ -97,24 +95,22 @@ def run(given, parser):
                 "protocol": networks.differences(protocol, parts),
             }
         )
-    record = {
-        "experiment": f"rlif.images, {given.dataset}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {
+    experiment.record(
+        f"rlif.images, {given.dataset}",
+        given,
+        parser,
+        name=name,
+        config={
             "dataset": given.dataset,
             "source": given.source,
             "scales": given.scales,
             "protocol": protocol,
             "synthetic": given.dataset in cameras.SYNTHETIC,
         },
-        "command": experiment.command("examples.rlif.images", given, parser),
-        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-        "numbers": numbers,
-        "rows": rows,
-    }
-    folder = given.results or given.output or Path("runs/rlif/images")
-    return experiment.save(record, name, folder)
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows,
+    )
 
 
 def main(arguments=None):
@@ -122,7 +118,7 @@ def main(arguments=None):
     parser.add_argument("--dataset", choices=cameras.NAMES, default="mnist")
     parser.add_argument("--scales", nargs="+", type=int, choices=cameras.SCALES)
     given = parser.parse_args(arguments)
-    print(f"Written: {run(given, parser)}")
+    run(given, parser)
 
 
 if __name__ == "__main__":

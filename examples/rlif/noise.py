@@ -10,8 +10,6 @@ tested with several amounts, and are trained with some of it as well. All have t
 Writes the record `noise-PRESET-SEED.json`.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from examples import experiment
@@ -137,18 +135,16 @@ def main(arguments=None):
         f"for each event; {protocol['steps']} frames of {protocol['count']} events, 34 x 34 "
         f"pixels, {protocol['epochs']} epochs, mean of {protocol['networks']} networks"
     )
-    record = {
-        "experiment": "rlif.noise",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "synthetic": True},
-        "command": experiment.command("examples.rlif.noise", given, parser),
-        "seconds": round(sum(each["seconds"] for found in numbers.values() for each in found), 1),
-        "numbers": {"noise_a_signal_event": share, "networks": numbers},
-        "rows": rows(numbers, protocol, share, differences),
-    }
-    folder = given.results or given.output or Path("runs/rlif/noise")
-    print(f"Written: {experiment.save(record, 'noise', folder)}")
+    experiment.record(
+        "rlif.noise",
+        given,
+        parser,
+        name="noise",
+        config={**config, "synthetic": True},
+        seconds=sum(each["seconds"] for found in numbers.values() for each in found),
+        numbers={"noise_a_signal_event": share, "networks": numbers},
+        rows=rows(numbers, protocol, share, differences),
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from examples import data, experiment
-from examples.adaptive_lstm.records import write
 from examples.rlif import pairs
 from examples.rlif.seq2seq import DECODERS, Summarizer
 
@@ -215,7 +214,7 @@ def main(arguments=None):
     }
     title = "lcsts" if source == "lcsts" else f"debian-{given.language}"
     output = experiment.directory(given, NAME, config, f"{title}-")
-    write(output / "vocabulary.json", json.dumps(vocabulary.symbols, ensure_ascii=False))
+    experiment.write(output / "vocabulary.json", json.dumps(vocabulary.symbols, ensure_ascii=False))
     sources, summaries, names = {}, {}, {}
     for part, each in parts.items():
         sources[part], summaries[part], names[part] = vocabulary.arrays(
@@ -261,17 +260,16 @@ def main(arguments=None):
         print(*(f"{key}: {value}" for key, value in example.items()), sep="\n", end="\n\n")
     print({key: triple(numbers[key]) for key in ("first", *DECODERS)})
     of = "LCSTS" if source == "lcsts" else f"Debian's package descriptions ({given.language})"
-    record = {
-        "experiment": f"rlif.summaries, {title}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.rlif.summaries", given, parser),
-        "seconds": sum(numbers[decoder]["seconds"] for decoder in DECODERS),
-        "numbers": numbers,
-        "rows": [row(of, config, numbers)],
-    }
-    print(experiment.save(record, f"summaries-{title}", given.results or output))
+    experiment.record(
+        f"rlif.summaries, {title}",
+        given,
+        parser,
+        name=f"summaries-{title}",
+        config=config,
+        seconds=sum(numbers[decoder]["seconds"] for decoder in DECODERS),
+        numbers=numbers,
+        rows=[row(of, config, numbers)],
+    )
 
 
 if __name__ == "__main__":

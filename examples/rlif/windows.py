@@ -5,10 +5,8 @@
 
 The paper states neither. Three series of networks, on synthetic events of real digits: more frames
 of one size of window, which are more events too; windows of other sizes, for one number of frames;
-and the same events cut into more frames. Writes the record `windows.json`.
+and the same events cut into more frames. Writes the record `windows-PRESET-SEED.json`.
 """
-
-from pathlib import Path
 
 from examples import experiment
 from examples.rlif import cameras, images, networks
@@ -86,18 +84,16 @@ def main(arguments=None):
         f"{' and '.join(map(str, protocol['filters']))} filters, {protocol['epochs']} epochs; one "
         "network each"
     )
-    record = {
-        "experiment": "rlif.windows",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "synthetic": True},
-        "command": experiment.command("examples.rlif.windows", given, parser),
-        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-        "numbers": numbers,
-        "rows": rows(numbers, protocol, differences),
-    }
-    folder = given.results or given.output or Path("runs/rlif/windows")
-    print(f"Written: {experiment.save(record, 'windows', folder)}")
+    experiment.record(
+        "rlif.windows",
+        given,
+        parser,
+        name="windows",
+        config={**config, "synthetic": True},
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(numbers, protocol, differences),
+    )
 
 
 if __name__ == "__main__":

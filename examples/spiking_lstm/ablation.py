@@ -120,17 +120,16 @@ def main(arguments=None):
     output = experiment.directory(given, NAME, config)
     started = time.perf_counter()
     found = run(config, parts, output)
-    record = {
-        "experiment": "spiking_lstm.ablation",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.ablation", given, parser),
-        "seconds": sum(each["seconds"] for each in found.values()),
-        "numbers": found,
-        "rows": [],
-    }
-    print(experiment.save(record, "ablation", given.results or output))
+    experiment.record(
+        "spiking_lstm.ablation",
+        given,
+        parser,
+        name="ablation",
+        config=config,
+        seconds=sum(each["seconds"] for each in found.values()),
+        numbers=found,
+        rows=[],
+    )
     print(f"{time.perf_counter() - started:.0f} seconds.")
 
 

@@ -108,17 +108,16 @@ def main(arguments=None):
     output = experiment.directory(given, NAME, config)
     started = time.perf_counter()
     found = run(config, parts, output)
-    record = {
-        "experiment": "spiking_lstm.alphas",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.alphas", given, parser),
-        "seconds": sum(each["seconds"] for each in found),
-        "numbers": {"pairs": found},
-        "rows": [row(config, found)],
-    }
-    print(experiment.save(record, "alphas", given.results or output))
+    experiment.record(
+        "spiking_lstm.alphas",
+        given,
+        parser,
+        name="alphas",
+        config=config,
+        seconds=sum(each["seconds"] for each in found),
+        numbers={"pairs": found},
+        rows=[row(config, found)],
+    )
     print(f"{time.perf_counter() - started:.0f} seconds.")
 
 

@@ -70,18 +70,16 @@ def main(arguments=None):
     )
     print(f"{numbers}\nThe report is {page}.")
     config = {**config, "tuning": tuning, "calibration": CALIBRATION}
-    record = {
-        "experiment": f"spiking_lstm.chip, {given.dataset}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.chip", given, parser),
-        "seconds": sum(history["seconds"]) + time.perf_counter() - started,
-        "numbers": numbers,
-        "rows": [row(config, numbers)],
-    }
-    name = f"chip-{images.title_of(given)}"
-    print(experiment.save(record, name, given.results or output))
+    experiment.record(
+        f"spiking_lstm.chip, {given.dataset}",
+        given,
+        parser,
+        name=f"chip-{images.title_of(given)}",
+        config=config,
+        seconds=sum(history["seconds"]) + time.perf_counter() - started,
+        numbers=numbers,
+        rows=[row(config, numbers)],
+    )
 
 
 if __name__ == "__main__":

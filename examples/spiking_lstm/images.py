@@ -182,18 +182,16 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     config, parts, output = configured(given)
     numbers = run(config, parts, output)
-    record = {
-        "experiment": f"spiking_lstm.images, {given.dataset}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.images", given, parser),
-        "seconds": sum(each["seconds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": [row(given.dataset, config, numbers)],
-    }
-    name = f"images-{title_of(given)}"
-    print(experiment.save(record, name, given.results or output))
+    experiment.record(
+        f"spiking_lstm.images, {given.dataset}",
+        given,
+        parser,
+        name=f"images-{title_of(given)}",
+        config=config,
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=[row(given.dataset, config, numbers)],
+    )
 
 
 if __name__ == "__main__":

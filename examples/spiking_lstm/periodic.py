@@ -126,17 +126,16 @@ def main(arguments=None):
     config = {**PRESETS[given.preset], "rates": RATES, "seed": given.seed}
     output = experiment.directory(given, NAME, config)
     numbers = run(config, output)
-    record = {
-        "experiment": "spiking_lstm.periodic",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.periodic", given, parser),
-        "seconds": sum(numbers[name]["seconds"] for name in MODELS),
-        "numbers": numbers,
-        "rows": [row(config, numbers)],
-    }
-    print(experiment.save(record, "periodic", given.results or output))
+    experiment.record(
+        "spiking_lstm.periodic",
+        given,
+        parser,
+        name="periodic",
+        config=config,
+        seconds=sum(numbers[name]["seconds"] for name in MODELS),
+        numbers=numbers,
+        rows=[row(config, numbers)],
+    )
 
 
 if __name__ == "__main__":

@@ -251,18 +251,16 @@ def main(arguments=None):
         speakers = {each.speaker for each in parts[0]}
         config |= {"train": len(parts[0]), "test": len(parts[1]), "speakers": len(speakers)}
         rows = [row(config, numbers)]
-    record = {
-        "experiment": f"spiking_lstm.speech, {part}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.spiking_lstm.speech", given, parser),
-        "seconds": sum(each["seconds"] for each in numbers.values()),
-        "numbers": numbers,
-        "rows": rows,
-    }
-    name = f"speech-{part}"
-    print(experiment.save(record, name, given.results or output))
+    experiment.record(
+        f"spiking_lstm.speech, {part}",
+        given,
+        parser,
+        name=f"speech-{part}",
+        config=config,
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows,
+    )
     print(f"{time.perf_counter() - started:.0f} seconds.")
 
 

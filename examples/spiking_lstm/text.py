@@ -345,9 +345,9 @@ def fitted(name, level, corpus, config, output):
         keras.optimizers.Adam(schedule, clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    best, log = output / f"{name}.best.weights.h5", output / name / "log.csv"
+    best = output / f"{name}.best.weights.h5"
     # Of a run that was killed, what it has reached is the mark to be below of.
-    reached = min(experiment.history(log)["val_loss"]) if log.exists() else None
+    reached = min(experiment.history(output, name).get("val_loss", [math.inf]))
     keep = keras.callbacks.ModelCheckpoint(
         best, save_best_only=True, save_weights_only=True, initial_value_threshold=reached
     )
@@ -477,18 +477,16 @@ def main(arguments=None):
                     given.seed,
                 )
         print(f"{title}, {level}s: {numbers}")
-        record = {
-            "experiment": f"spiking_lstm.text, {level}s, {title}",
-            "preset": given.preset,
-            "seed": given.seed,
-            "config": config,
-            "command": experiment.command("examples.spiking_lstm.text", given, parser),
-            "seconds": sum(numbers[name]["seconds"] for name in MODELS),
-            "numbers": numbers,
-            "rows": [row(title, level, config, numbers)],
-        }
-        name = f"text-{level}-{title}"
-        print(experiment.save(record, name, given.results or output))
+        experiment.record(
+            f"spiking_lstm.text, {level}s, {title}",
+            given,
+            parser,
+            name=f"text-{level}-{title}",
+            config=config,
+            seconds=sum(numbers[name]["seconds"] for name in MODELS),
+            numbers=numbers,
+            rows=[row(title, level, config, numbers)],
+        )
 
 
 if __name__ == "__main__":

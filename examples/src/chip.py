@@ -130,18 +130,16 @@ def main(arguments=None):
     if dataset == "nmnist" and given.source != "tonic":
         differences = f"synthetic events of a simulated camera; {differences}"
     title = networks.TITLES[dataset] + ("" if coding == "events" else f", {coding} code")
-    record = {
-        "experiment": f"src.chip, {dataset}, {coding}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "neurons": given.neurons},
-        "command": experiment.command("examples.src.chip", given, parser),
-        "seconds": round(seconds, 1),
-        "numbers": numbers,
-        "rows": rows(title, numbers, differences),
-    }
-    path = experiment.save(record, f"chip-{dataset}-{coding}", given.results or place)
-    print(f"Written: {path}")
+    experiment.record(
+        f"src.chip, {dataset}, {coding}",
+        given,
+        parser,
+        name=f"chip-{dataset}-{coding}",
+        config={**config, "neurons": given.neurons},
+        seconds=seconds,
+        numbers=numbers,
+        rows=rows(title, numbers, differences),
+    )
 
 
 if __name__ == "__main__":

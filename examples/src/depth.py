@@ -8,8 +8,6 @@ Writes the record `depth-PRESET-SEED.json`, with the norm of the gradient of eac
 training.
 """
 
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 
@@ -84,7 +82,6 @@ def main(arguments=None):
     config = {"source": given.source, "protocol": protocol}
     output = experiment.directory(given, "src/depth", config)
     parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
-    folder = given.results or given.output or Path("runs/src/depth")
     numbers = {}
     for layers in given.layers:
         for neuron in given.neurons:
@@ -95,18 +92,16 @@ def main(arguments=None):
             found["gradients"] = gradient_norms(model, *(each[:100] for each in parts[1]))
             numbers[name] = found
             print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
-    record = {
-        "experiment": "src.depth",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "layers": given.layers, "neurons": given.neurons},
-        "command": experiment.command("examples.src.depth", given, parser),
-        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-        "numbers": numbers,
-        "rows": rows(numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])),
-    }
-    path = experiment.save(record, "depth", folder)
-    print(f"Written: {path}")
+    experiment.record(
+        "src.depth",
+        given,
+        parser,
+        name="depth",
+        config={**config, "layers": given.layers, "neurons": given.neurons},
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(numbers, networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])),
+    )
 
 
 if __name__ == "__main__":

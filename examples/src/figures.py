@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from examples import experiment
+from examples.figures import IMAGES, axes_of, draw_all
 from examples.src import gradients, networks
-from examples.src.response import IMAGES, axes_of
 from keras_spiking_rnn import plots
 
 RESULTS = Path(__file__).parent / "results"
@@ -153,7 +152,7 @@ def figures(records):
 
 
 def main(arguments=None):
-    experiment.draw(__doc__, figures, "23457", RESULTS, IMAGES, "src_figure_", arguments)
+    draw_all(__doc__, figures, "23457", RESULTS, IMAGES, "src_figure_", arguments)
 
 
 if __name__ == "__main__":

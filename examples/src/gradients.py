@@ -8,8 +8,6 @@ The gradient passes the ReLU of the output everywhere, or only where there is a 
 not flow back in time through h and h_s, or does. Writes the record `gradients-PRESET-SEED.json`.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from examples import experiment
@@ -96,7 +94,6 @@ def main(arguments=None):
     config = {"source": given.source, "protocol": protocol}
     output = experiment.directory(given, "src/gradients", config)
     parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
-    folder = given.results or given.output or Path("runs/src/gradients")
     numbers = {}
     for variant in given.variants:
         case = {"neuron": "src", "coding": "rate", "layers": protocol["layers"]}
@@ -107,22 +104,20 @@ def main(arguments=None):
             _, found = networks.measured(parts, protocol, case, output, f"{variant}-{seed}", seed)
             numbers[variant].append(found)
             print(f"Test: {networks.percent(found['accuracy'])}")
-    record = {
-        "experiment": "src.gradients",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "variants": given.variants},
-        "command": experiment.command("examples.src.gradients", given, parser),
-        "seconds": round(sum(each["seconds"] for found in numbers.values() for each in found), 1),
-        "numbers": numbers,
-        "rows": rows(
+    experiment.record(
+        "src.gradients",
+        given,
+        parser,
+        name="gradients",
+        config={**config, "variants": given.variants},
+        seconds=sum(each["seconds"] for found in numbers.values() for each in found),
+        numbers=numbers,
+        rows=rows(
             numbers,
             protocol["layers"],
             networks.reduced(protocol, parts, PRESETS["paper"]["epochs"]),
         ),
-    }
-    path = experiment.save(record, "gradients", folder)
-    print(f"Written: {path}")
+    )
 
 
 if __name__ == "__main__":

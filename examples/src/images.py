@@ -94,7 +94,7 @@ def rows(dataset, coding, numbers, protocol):
 
 
 def run(given, parser, coding):
-    """Trains the networks of one coding: the path of the record."""
+    """Trains the networks of one coding, and writes their record."""
     protocol = PRESETS[given.preset][given.dataset]
     config = {
         "dataset": given.dataset,
@@ -110,7 +110,6 @@ def run(given, parser, coding):
     differences = networks.reduced(protocol, parts, published)
     if given.dataset == "nmnist" and given.source != "tonic":
         differences = f"synthetic events of a simulated camera; {differences}"
-    folder = given.results or place
     numbers = {}
     for layers in given.layers:
         for neuron in given.neurons:
@@ -119,18 +118,16 @@ def run(given, parser, coding):
             case = {"neuron": neuron, "coding": coding, "layers": layers}
             numbers[name] = networks.measured(parts, protocol, case, output, name, given.seed)[1]
             print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
-    record = {
-        "experiment": f"src.images, {given.dataset}, {coding}",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {**config, "layers": given.layers, "neurons": given.neurons},
-        "command": experiment.command("examples.src.images", given, parser),
-        "seconds": round(sum(each["seconds"] for each in numbers.values()), 1),
-        "numbers": numbers,
-        "rows": rows(given.dataset, coding, numbers, differences),
-    }
-    path = experiment.save(record, f"images-{given.dataset}-{coding}", folder)
-    return path
+    experiment.record(
+        f"src.images, {given.dataset}, {coding}",
+        given,
+        parser,
+        name=f"images-{given.dataset}-{coding}",
+        config={**config, "layers": given.layers, "neurons": given.neurons},
+        seconds=sum(each["seconds"] for each in numbers.values()),
+        numbers=numbers,
+        rows=rows(given.dataset, coding, numbers, differences),
+    )
 
 
 def main(arguments=None):
@@ -144,7 +141,7 @@ def main(arguments=None):
     if not set(codings) <= set(CODINGS[given.dataset]):
         parser.error(f"{given.dataset} has the codings {', '.join(CODINGS[given.dataset])}.")
     for coding in codings:
-        print(f"Written: {run(given, parser, coding)}")
+        run(given, parser, coding)
 
 
 if __name__ == "__main__":

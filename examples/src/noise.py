@@ -9,8 +9,6 @@ it draws. The networks are tested without noise and with that of the training. W
 `noise-PRESET-SEED.json`. Figure 6 is drawn by `examples.src.response`.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from examples import experiment
@@ -75,7 +73,6 @@ def main(arguments=None):
     output = experiment.directory(given, "src/noise", config)
     parts = networks.parts_of("mnist", protocol, given.source, given.data_dir, given.seed)
     x_test, y_test = parts[2]
-    folder = given.results or given.output or Path("runs/src/noise")
     differences = networks.reduced(protocol, parts, PRESETS["paper"]["epochs"])
     if protocol["layers"] != PRESETS["paper"]["layers"]:
         differences += f", {protocol['layers']} layers (paper {PRESETS['paper']['layers']})"
@@ -95,18 +92,16 @@ def main(arguments=None):
             )
             numbers[key].append(found)
             print(f"Test: {networks.percent(found['accuracy'])}")
-    record = {
-        "experiment": "src.noise",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": config,
-        "command": experiment.command("examples.src.noise", given, parser),
-        "seconds": round(sum(each["seconds"] for found in numbers.values() for each in found), 1),
-        "numbers": numbers,
-        "rows": rows(numbers, protocol["layers"], differences),
-    }
-    path = experiment.save(record, "noise", folder)
-    print(f"Written: {path}")
+    experiment.record(
+        "src.noise",
+        given,
+        parser,
+        name="noise",
+        config=config,
+        seconds=sum(each["seconds"] for found in numbers.values() for each in found),
+        numbers=numbers,
+        rows=rows(numbers, protocol["layers"], differences),
+    )
 
 
 if __name__ == "__main__":

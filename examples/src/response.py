@@ -11,12 +11,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 from examples import experiment
+from examples.figures import IMAGES, axes_of
 from keras_spiking_rnn import SRC, metrics, plots
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 BIASES = (-6.0, -5.0, -4.0)
 INPUTS = (0.0, 1.0, 2.0, 3.0)
 STEPS = 200
@@ -116,12 +115,9 @@ def inputs():
     return np.concatenate([np.full(steps, value) for value, steps in SEQUENCE])
 
 
-def axes_of(rows, columns, height, **options):
-    """A figure and its plain axes, `(rows, columns)`."""
-    figure = Figure(figsize=(5 * columns, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    for ax in axes.flat:
-        ax.spines[["top", "right"]].set_visible(False)
+def axes_over_steps(rows, columns):
+    """A figure and its axes, as `axes_of`, with the step below."""
+    figure, axes = axes_of(rows, columns, 5, sharex=True, sharey="row")
     for ax in axes[-1]:
         ax.set_xlabel("step")
     return figure, axes
@@ -130,7 +126,7 @@ def axes_of(rows, columns, height, **options):
 def figure_1():
     """Input, hidden states and output, for two biases."""
     x = inputs()
-    figure, axes = axes_of(3, 2, 5, sharex=True, sharey="row")
+    figure, axes = axes_over_steps(3, 2)
     for column, bias in enumerate((-5.0, -4.0)):
         found = simulate(x, bias)
         axes[0, column].plot(x, color="#6b6b6b")
@@ -147,7 +143,7 @@ def figure_1():
 def figure_6(stddev=0.2):
     """Two neurons with the same input and other noise."""
     x = inputs()
-    figure, axes = axes_of(3, 1, 5, sharex=True)
+    figure, axes = axes_over_steps(3, 1)
     axes[0, 0].plot(x, color="#6b6b6b")
     axes[0, 0].set_ylabel("input x")
     for row, seed in enumerate((1, 2), 1):
@@ -162,7 +158,7 @@ def figure_6(stddev=0.2):
 def figure_8():
     """Input, hidden state and both feedbacks, with z_s fixed and with z_s that changes."""
     x = np.concatenate([np.full(steps, value) for value, steps in ((0, 15), (0.6, 25), (2.5, 40))])
-    figure, axes = axes_of(3, 2, 5, sharex=True, sharey="row")
+    figure, axes = axes_over_steps(3, 2)
     titles = (("$z_s$ = 0.9", 0.9), ("$z_s$ = 0.9, in a pulse 0", 0.0))
     for column, (title, z_dep) in enumerate(titles):
         # Begins where the neuron rests, and not with states of 0.
@@ -191,18 +187,16 @@ def main(arguments=None):
     given.images.mkdir(parents=True, exist_ok=True)
     for number, figure in (("1", figure_1()), ("6", figure_6()), ("8", figure_8())):
         figure.savefig(given.images / f"src_figure_{number}.png", dpi=100)
-    record = {
-        "experiment": "src.response",
-        "preset": given.preset,
-        "seed": given.seed,
-        "config": {"steps": STEPS, "biases": BIASES, "inputs": INPUTS},
-        "command": "python -m examples.src.response",
-        "seconds": round(time.perf_counter() - started, 1),
-        "numbers": numbers,
-        "rows": rows(numbers),
-    }
-    folder = given.results or given.output or Path("runs/src/response")
-    print(f"Written: {experiment.save(record, 'response', folder)}")
+    experiment.record(
+        "src.response",
+        given,
+        parser,
+        name="response",
+        config={"steps": STEPS, "biases": BIASES, "inputs": INPUTS},
+        seconds=time.perf_counter() - started,
+        numbers=numbers,
+        rows=rows(numbers),
+    )
 
 
 if __name__ == "__main__":
