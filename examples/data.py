@@ -200,6 +200,7 @@ def texts(data_dir):
 
     Raises:
         FileNotFoundError: If there is no such folder, or nothing to read in it.
+        ValueError: If a text is not in UTF-8.
     """
     advice = (
         "Name a folder with texts in UTF-8 as the data folder, such as those of the authors "
@@ -211,9 +212,7 @@ def texts(data_dir):
     if not paths and not wikitext2(data_dir):
         raise FileNotFoundError(f"There is no .txt in {data_dir}. {advice}")
     others = set(itertools.chain(*WIKITEXT2_FILES.values()))
-    return {
-        path.stem: path.read_text(encoding="utf-8") for path in paths if path.name not in others
-    }
+    return {path.stem: read_text(path) for path in paths if path.name not in others}
 
 
 def wikitext2(data_dir):
@@ -222,13 +221,26 @@ def wikitext2(data_dir):
     Args:
         data_dir: A folder with `wiki.train.tokens`, `wiki.valid.tokens` and `wiki.test.tokens`, as
             they are published, or `wikitext2_train.txt` and so on; it may lack some, or all.
+
+    Raises:
+        ValueError: If a part is not in UTF-8.
     """
     found = {}
     for part, names in WIKITEXT2_FILES.items():
         paths = [Path(data_dir) / name for name in names if (Path(data_dir) / name).exists()]
         if paths:
-            found[part] = paths[0].read_text(encoding="utf-8")
+            found[part] = read_text(paths[0])
     return found
+
+
+def read_text(path):
+    """The text of a file in UTF-8, without the mark that it may begin with."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not in UTF-8 ({error}). Convert it, or leave it out of the folder."
+        ) from error
 
 
 def spoken_digits(source=None, data_dir=None):

@@ -17,6 +17,7 @@ A record is a dictionary, saved as JSON:
         ours        our number, made from `numbers`
         beside      what stands beside it, such as a conventional network of the same size
         protocol    what differs from the paper's protocol
+        report      of a row of the chip: the name of the page beside the record
 """
 
 import argparse
@@ -63,13 +64,15 @@ def parser(description, name, presets, sources=()):
         description: The docstring of the module.
         name: The folder and name of the module, such as `"spiking_lstm/images"`.
         presets: Names of the presets; the first is the default.
-        sources: Names of the sources of the data; without any, there is no such argument.
+        sources: Names of the sources of the data; without any, there is no such argument, and of
+            one there is nothing to choose.
     """
     result = argparse.ArgumentParser(description=description.splitlines()[0])
     result.add_argument("--preset", choices=list(presets), default=next(iter(presets)))
     result.add_argument("--seed", type=non_negative, default=0)
-    if sources:
+    if len(sources) > 1:
         result.add_argument("--source", choices=list(sources), help="where the data is from")
+    if sources:
         result.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data")
     result.add_argument(
         "--output", type=Path, help=f"folder of checkpoints; runs/{name} if not given"
@@ -211,14 +214,14 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
 
     Args:
         model: A compiled and built model.
-        x: Inputs, an array or a tuple of arrays.
+        x: Inputs, an array or a tuple of arrays; what an array of indices chooses is a batch.
         y: Targets, an array.
         output: The folder of `directory`.
         name: Name of the model: of a folder in it, which is made.
         epochs: Number of epochs.
         batch_size: Size of a batch.
         seed: Seed of the order of the batches.
-        validation: `(x, y)` to evaluate after each epoch, or `None`.
+        validation: `(x, y)` to evaluate after each epoch, or what else Keras takes, or `None`.
         callbacks: More callbacks of Keras, without a state of their own that a run which goes on
             would need.
 
@@ -286,6 +289,11 @@ def command(module, given, parser):
     return " ".join(words)
 
 
+def results(module, given):
+    """The folder of the records of a module of `examples`, such as `"spiking_lstm.images"`."""
+    return given.results or given.output or Path("runs", *module.split("."))
+
+
 def record(experiment, given, parser, *, name, config, seconds, numbers, rows):
     """Writes the record of a run that `parser` has the arguments of: the path of its JSON file.
 
@@ -313,7 +321,7 @@ def record(experiment, given, parser, *, name, config, seconds, numbers, rows):
             "rows": rows,
         },
         name,
-        given.results or given.output or Path("runs", *module.split(".")),
+        results(module, given),
     )
     print(f"Written: {written}")
     return written

@@ -43,11 +43,16 @@ def draw_all(description, figures, names, results, images, prefix, arguments=Non
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--results", type=Path, default=results)
     parser.add_argument("--preset", default="reduced", help="of the records")
-    parser.add_argument("--seed", type=int, default=0, help="of the records")
+    parser.add_argument("--seed", type=experiment.non_negative, default=0, help="of the records")
     parser.add_argument("--images", type=Path, default=images)
     given = parser.parse_args(arguments)
-    given.images.mkdir(parents=True, exist_ok=True)
     found = figures(experiment.chosen(given.results, given.preset, given.seed))
+    if not found:
+        parser.error(
+            f"{given.results} has no records of the preset {given.preset} and the seed "
+            f"{given.seed} to draw. Run the experiments first."
+        )
+    given.images.mkdir(parents=True, exist_ok=True)
     for name, figure in found.items():
         figure.savefig(given.images / f"{prefix}{name}.png", dpi=100)
     print(f"Figures {', '.join(found)} are in {given.images}.")

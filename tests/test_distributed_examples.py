@@ -49,6 +49,12 @@ def test_every_model_has_scores(name):
     assert np.asarray(model(np.ones((2, 5, 6), "float32"))).shape == (2, 3)
 
 
+def test_a_table_needs_the_folder_of_its_record(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        measure.main(["--page", str(tmp_path / "page.md")])
+    assert "--page needs the folder --output" in capsys.readouterr().err
+
+
 def test_what_a_ring_sends():
     """Each of n workers sends 2 (n - 1) / n of the gradients, float32."""
     assert measure.sent(1000, 2) == 4000

@@ -139,6 +139,15 @@ class TestTexts:
         (tmp_path / "notes.md").write_text("not a text")
         assert list(data.texts(tmp_path).items()) == [("a", "one\n"), ("b", "Ünder")]
 
+    def test_the_mark_before_a_text_is_no_part_of_it(self, tmp_path):
+        (tmp_path / "a.txt").write_bytes("\ufeffAlice".encode())
+        assert data.texts(tmp_path) == {"a": "Alice"}
+
+    def test_a_text_in_another_encoding_is_named(self, tmp_path):
+        (tmp_path / "a.txt").write_bytes("Ünder".encode("latin-1"))
+        with pytest.raises(ValueError, match="a.txt is not in UTF-8 .* Convert it"):
+            data.texts(tmp_path)
+
     def test_the_parts_of_wikitext_2_are_no_texts_of_their_own(self, tmp_path):
         (tmp_path / "wikitext2_valid.txt").write_text("to validate on")
         (tmp_path / "wiki.test.tokens").write_text("to test on")

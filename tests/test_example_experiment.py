@@ -169,6 +169,10 @@ class TestArguments:
             "--models SRC LIF --more"
         )
 
+    def test_of_one_source_there_is_nothing_to_choose(self):
+        given = experiment.parser("Does it.\n", "it", ("quick",), ("folder",)).parse_args([])
+        assert given.data_dir is None and not hasattr(given, "source")
+
     def test_checkpoints_of_another_configuration_are_refused(self, tmp_path):
         given = self.parser().parse_args(["--output", str(tmp_path), "--seed", "3"])
         folder = experiment.directory(given, "folder/it", {"units": 2})

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.analysis import Row, Spread
+from examples import reproductions
 from tools import short_tables
 
 TEXTS = short_tables.texts()
@@ -46,6 +47,6 @@ def test_marks_are_needed(tmp_path):
 
 def test_synthetic_data_is_called_so():
     row = {"what": "Saccades", "protocol": "synthetic events of 400 digits"}
-    assert short_tables.named(row) == "Saccades (synthetic data)"
-    assert short_tables.named({**row, "protocol": "400 digits"}) == "Saccades"
-    assert short_tables.named({**row, "what": "Synthetic saccades"}) == "Synthetic saccades"
+    assert reproductions.named(row) == "Saccades (synthetic data)"
+    assert reproductions.named({**row, "protocol": "400 digits"}) == "Saccades"
+    assert reproductions.named({**row, "what": "Synthetic saccades"}) == "Synthetic saccades"

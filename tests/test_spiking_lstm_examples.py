@@ -140,6 +140,11 @@ class TestText:
         assert found["unigram"] == pytest.approx(2, rel=0.01)
         assert found["bigram"] < 1.1
         assert found["kneser_ney"] < 1.1
+        assert found["unknown"] == 0
+
+    def test_the_share_of_the_test_that_is_unknown_is_counted(self):
+        corpus = text.corpus(("one two one two", "one", "two three one four"), "word")
+        assert text.counted(corpus)["unknown"] == 0.5
 
     @pytest.mark.parametrize("model", [text.mixed_pairs, text.kneser_ney])
     def test_the_probabilities_of_what_follows_sum_to_1(self, model):
@@ -224,12 +229,15 @@ class TestText:
         assert spiking["perplexity"] < record["numbers"]["unigram"]
         assert 1 <= spiking["epoch"] <= 3
         assert record["command"].endswith("--seed 0 --data-dir DIR")
+        assert "0.0 % of the test unknown" in record["rows"][0]["protocol"]
         # The trained network is loaded, that of its best epoch.
         text.main([*arguments, "--results", str(tmp_path / "again")])
         assert record_of(tmp_path / "again")["numbers"] == record["numbers"]
         capsys.readouterr()
         text.main([*arguments, "--generate", "The c", "--length", "10"])
         assert re.fullmatch(r"the c.{10}\n", capsys.readouterr().out)
+        with pytest.raises(FileNotFoundError, match="0 of 3 epochs. Train it first: the same"):
+            text.main([*arguments, "--generate", "The c", "--seed", "1"])
 
     def test_wikitext_2_from_the_published_files(self, tmp_path):
         for part in ("train", "valid", "test"):
@@ -239,6 +247,7 @@ class TestText:
         text.main([*chosen, *folders, "--results", str(tmp_path / "r")])
         record = record_of(tmp_path / "r")
         assert record["rows"][0]["what"] == "Perplexity of words, wikitext2"
+        assert record["rows"][0]["published"] == "90.17 (LSTM 86.16)"
         assert record["rows"][0]["protocol"].startswith("trained on its training part")
         sizes = record["config"]["texts"]["wikitext2"]
         assert sizes["train"] > sizes["validation"] == sizes["test"] > 300
@@ -292,6 +301,18 @@ class TestSpeech:
             speech.main(
                 ["--label", str(folder / "7_theo_2.wav"), "--output", str(tmp_path / "none")]
             )
+
+    @pytest.mark.parametrize(
+        "arguments, said",
+        [
+            (["--label", "no.wav"], "There is no file no.wav"),
+            (["--label", "no.wav", "--validate"], "a run without --validate"),
+        ],
+    )
+    def test_what_cannot_be_labelled_is_said_at_once(self, arguments, said, capsys):
+        with pytest.raises(SystemExit):
+            speech.main(arguments)
+        assert said in capsys.readouterr().err
 
     def test_features_do_not_depend_on_loudness(self):
         tone = np.sin(np.arange(4000) / 3).astype("float32")

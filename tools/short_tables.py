@@ -13,8 +13,9 @@ from pathlib import Path
 
 from benchmarks import report as benchmark_report
 from benchmarks.analysis import rows_of
-from examples import experiment, reproductions
+from examples import reproductions
 from examples.adaptive_lstm import records, report
+from examples.reproductions import named
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
@@ -56,15 +57,7 @@ def markdown(lines):
 
 def rows(folders=None):
     """The rows of all records, in the order of the papers."""
-    folders = reproductions.FOLDERS if folders is None else folders
-    found = [record for folder in folders for record in experiment.load(folder).values()]
-    return sorted((row for record in found for row in record["rows"]), key=lambda row: row["paper"])
-
-
-def named(row):
-    """The name of an experiment, with the word that a number of synthetic data needs."""
-    synthetic = "synthetic" in row.get("protocol", "") and "synthetic" not in row["what"].lower()
-    return row["what"] + (" (synthetic data)" if synthetic else "")
+    return [row for _, record in reproductions.found(folders) for row in record["rows"]]
 
 
 def of_paper(paper, found):
@@ -73,7 +66,7 @@ def of_paper(paper, found):
     if not of_it:
         return "No experiment of this paper has a record."
     return markdown(
-        [HEADINGS] + [(row["what"], row["published"], row["ours"], row["beside"]) for row in of_it]
+        [HEADINGS] + [(named(row), row["published"], row["ours"], row["beside"]) for row in of_it]
     )
 
 

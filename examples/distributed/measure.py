@@ -158,6 +158,8 @@ def main(arguments=None):
     parser.add_argument("--page", type=Path, help="write the table of the record of --output to it")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.page and not given.output:
+        parser.error("--page needs the folder --output that has the record.")
     if set(given.models) - set(MODELS):
         parser.error(f"The models are {', '.join(MODELS)}.")
     if given.into:

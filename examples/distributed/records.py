@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from examples import experiment
 from keras_spiking_rnn import datasets, records
 
 SOURCES = ("mnist-dvs", "cifar10-dvs", "saccades")
@@ -46,8 +47,8 @@ def main(arguments=None):
     parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="of the recordings")
     parser.add_argument("--test", action="store_true", help="the part for testing")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--shards", type=int, default=16, help="number of files")
-    parser.add_argument("--count", type=int, help="number of recordings; all if not given")
+    parser.add_argument("--shards", type=experiment.positive, default=16, help="number of files")
+    parser.add_argument("--count", type=experiment.positive, help="number of recordings; or all")
     given = parser.parse_args(arguments)
     if (given.output / records.INDEX).exists():
         print(f"{given.output} is complete.")

@@ -228,6 +228,10 @@ def main(arguments=None):
     parser.add_argument("--validate", action="store_true", help="compare CANDIDATES, test nothing")
     parser.add_argument("--label", type=Path, metavar="FILE", help="say which digit a file has")
     given = parser.parse_args(arguments)
+    if given.label is not None and given.validate:
+        parser.error("--label takes a network of a run without --validate.")
+    if given.label is not None and not given.label.is_file():
+        parser.error(f"There is no file {given.label}.")
     preset = PRESETS[given.preset]
     config = {
         **preset,

@@ -5,6 +5,8 @@
     python -m examples.spiking_lstm.text --data-dir DIR --level word --texts wikitext2
     python -m examples.spiking_lstm.text --data-dir DIR --texts alice --generate "the queen "
 
+The last goes on from a text with a network that the same command without it has trained.
+
 Each `.txt` of the folder is a text. Its beginning is to train on, what follows is the test. The end
 of what is to train on is cut off for validation: the network is kept as it was after the epoch with
 the lowest error there. WikiText-2 has a test of its own; see `parts_of_wikitext2`.
@@ -88,6 +90,7 @@ PUBLISHED = {
     "alice": {"character": (19.03, 14.75), "word": (85.39, 65.37)},
     "toy": {"character": (19.03, 14.75), "word": (85.39, 65.37)},
     "wiki": {"character": (19.38, 14.93), "word": (90.17, 86.16)},
+    WIKITEXT2: {"character": (19.38, 14.93), "word": (90.17, 86.16)},
 }
 
 
@@ -175,10 +178,14 @@ def counted(corpus):
     to their counts. "bigram" is a mean of the counted probability of a symbol after another and
     that of the single symbol; "kneser_ney" takes a discount off each pair's count for the share of
     the pairs that end in the symbol (interpolated Kneser-Ney smoothing). The weight of the one and
-    the discount of the other are those that are best on the part to validate on.
+    the discount of the other are those that are best on the part to validate on. "unknown" is the
+    share of the test that is `UNKNOWN`: such symbols are easy to guess, as they are all one.
     """
     single = np.bincount(corpus.train, minlength=len(corpus.symbols)) + 1.0
-    found = {"unigram": perplexity(single[corpus.test[1:]] / single.sum())}
+    found = {
+        "unknown": float(np.mean(corpus.test == 0)),
+        "unigram": perplexity(single[corpus.test[1:]] / single.sum()),
+    }
     for name, model, of in (
         ("bigram", mixed_pairs, "weight"),
         ("kneser_ney", kneser_ney, "discount"),
@@ -359,6 +366,24 @@ def fitted(name, level, corpus, config, output):
     return model, history, int(np.argmin(history["val_loss"])) + 1
 
 
+def loaded(name, level, corpus, config, output):
+    """A network that `fitted` has trained.
+
+    Raises:
+        FileNotFoundError: If it has not, or not to its end.
+    """
+    training = config["training"]
+    epochs = len(experiment.history(output, name).get("loss", ()))
+    if epochs < training["epochs"]:
+        raise FileNotFoundError(
+            f"{output} has no {name} that is trained, but {epochs} of {training['epochs']} epochs. "
+            "Train it first: the same command without --generate."
+        )
+    model = build(name, level, len(corpus.symbols), config["units"], training, config["seed"])
+    model.load_weights(output / f"{name}.best.weights.h5")
+    return model
+
+
 def published(title, level):
     """Table 3's `(spiking, conventional)` for a text, or `None`."""
     parts = re.split(r"[\W_]+", title.lower())
@@ -382,7 +407,8 @@ def row(title, level, config, numbers):
         ),
         "protocol": (
             f"{text['parts']}: {text['train']}, {text['validation']} and {text['test']} {level}s, "
-            f"{text['symbols']} different ones; epoch {spiking['epoch']} (LSTM {analog['epoch']}) "
+            f"{text['symbols']} different ones, {100 * numbers['unknown']:.1f} % of the test "
+            f"unknown; epoch {spiking['epoch']} (LSTM {analog['epoch']}) "
             f"of {config['training']['epochs']}, the best in validation"
             + ("; vectors of words are learned with the rest" if level == "word" else "")
         ),
@@ -441,7 +467,7 @@ def main(arguments=None):
         }
         output = experiment.directory(given, NAME, config, f"{level}-{title}-")
         if given.generate is not None:
-            model, *_ = fitted(given.model, level, found, config, output)
+            model = loaded(given.model, level, found, config, output)
             print(
                 generate(
                     model,

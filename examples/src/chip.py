@@ -117,7 +117,7 @@ def main(arguments=None):
         numbers[neuron] = deploy(
             model,
             x[:256],
-            x_test,
+            x_test[:],
             y_test,
             fine_tune=fine_tune,
             lava_samples=protocol["lava"],

@@ -46,6 +46,26 @@ BIAS = -6.0
 PAPER = {"hidden": 512, "steps": 200, "batch_size": 64, "train": None, "test": None}
 
 
+class Bits:
+    """Frames of events that take a bit for each pixel: at the paper's sizes 4 GB and not 32.
+
+    What is chosen of them, by a slice or an array of indices, is an array of uint8.
+
+    Args:
+        packed: Frames as `framed` gives them, `(n, steps, pixels / 8)`.
+    """
+
+    def __init__(self, packed):
+        self.packed = packed
+        self.shape = (*packed.shape[:-1], 8 * packed.shape[-1])
+
+    def __len__(self):
+        return len(self.packed)
+
+    def __getitem__(self, chosen):
+        return np.unpackbits(self.packed[chosen], axis=-1)
+
+
 def network(neuron, coding, layers, hidden, steps, inputs, **options):
     """A network from intensities, or frames of events, to the integrators of the classes.
 
@@ -127,7 +147,7 @@ def parts_of(dataset, protocol, source=None, data_dir=None, seed=0):
         seed: Seed of what is drawn.
 
     Returns:
-        Three pairs: intensities `(n, 784)` or frames of events `(n, steps, 2312)` of uint8, and
+        Three pairs: intensities `(n, 784)`, or frames of events `(n, steps, 2312)` as `Bits`, and
         labels.
     """
     if dataset == "nmnist":
@@ -146,7 +166,8 @@ def parts_of(dataset, protocol, source=None, data_dir=None, seed=0):
         ]
     (x, y), test = both
     kept = len(x) - len(x) // 10
-    return (x[:kept], y[:kept]), (x[kept:], y[kept:]), test
+    parts = (x[:kept], y[:kept]), (x[kept:], y[kept:]), test
+    return tuple((Bits(x), y) for x, y in parts) if dataset == "nmnist" else parts
 
 
 def simulated(seed):
@@ -178,10 +199,13 @@ def recorded(data_dir):
 
 
 def framed(recordings, steps, count, seed):
-    """Frames of `count` recordings, by chance, that each are cut into `steps` of equal duration."""
+    """Frames of `count` recordings, by chance, that each are cut into `steps` of equal duration.
+
+    Eight pixels are a byte, `(n, steps, 289)`: see `Bits`. And labels, `(n,)`.
+    """
     order = np.random.default_rng([seed, len(recordings)]).permutation(len(recordings))[:count]
     height, width = CAMERA
-    x = np.zeros((len(order), steps, height * width * 2), "uint8")
+    x = np.zeros((len(order), steps, height * width * 2 // 8), "uint8")
     y = np.zeros(len(order), "int32")
     for place, index in enumerate(order):
         given, y[place] = recordings[index]
@@ -195,7 +219,7 @@ def framed(recordings, steps, count, seed):
             remainder="keep",
             dtype="uint8",
         )
-        x[place] = frames.reshape(steps, -1)
+        x[place] = np.packbits(frames.reshape(steps, -1), axis=-1)
     return x, y
 
 
@@ -223,6 +247,10 @@ def measured(parts, protocol, case, output, name, seed):
         - `seconds`: of all epochs together, those before the run was killed too.
     """
     (x, y), validation, (x_test, y_test) = parts
+    tested = {"x": x_test, "y": y_test, "batch_size": protocol["batch_size"]}
+    if isinstance(x, Bits):  # of which a batch is unpacked at a time
+        validation = experiment.Batches(*validation, protocol["batch_size"], seed)
+        tested = {"x": experiment.Batches(x_test, y_test, protocol["batch_size"], seed)}
     keras.utils.set_random_seed(seed)
     if case["neuron"] == "src":
         case = {**case, "bias_initializer": protocol.get("bias", BIAS)}
@@ -231,7 +259,7 @@ def measured(parts, protocol, case, output, name, seed):
     history = experiment.train(
         model, x, y, output, name, protocol["epochs"], protocol["batch_size"], seed, validation
     )
-    loss, accuracy = model.evaluate(x_test, y_test, batch_size=protocol["batch_size"], verbose=0)
+    loss, accuracy = model.evaluate(**tested, verbose=0)
     rates = metrics.firing_rates(model, x_test[:MEASURED], batch_size=protocol["batch_size"])
     units = [model.get_layer(layer).units for layer in rates]
     seconds = history.pop("seconds")
