@@ -40,13 +40,32 @@ def test_training_on_records_goes_on_where_it_ended(recordings, tmp_path, capsys
     assert {path.name for path in (tmp_path / "lif-0").iterdir()} == {
         "backup.npz",
         "best.weights.h5",
+        "config.json",
     }
+    with pytest.raises(ValueError, match="begun with {'learning_rate': '0.002, not 0.1'}"):
+        train.train(train.parse([*arguments, "--learning-rate", "0.1"]))
 
 
 @pytest.mark.parametrize("name", train.MODELS)
 def test_every_model_has_scores(name):
     model = train.network(name, (5, 6), 4, 3, 0.01)
     assert np.asarray(model(np.ones((2, 5, 6), "float32"))).shape == (2, 3)
+
+
+def test_recordings_are_images_to_a_convolution(recordings):
+    """The frames of a record of a camera of 34 times 34 pixels, of which two layers keep 9 x 9."""
+    windows = {"steps": 4, "time": 70_000}
+    given = recordings / "train", recordings / "validation", 3, 0, windows
+    batches, validation, shape, image = train.recorded(*given)
+    assert shape == (4, np.prod(image))
+    model = train.network("conv_rlif2d", shape, 2, 3, 0.01, image)
+    assert [layer.output.shape[2:] for layer in model.layers[:3]] == [
+        image, *((-(-image[0] // side), -(-image[1] // side), 2) for side in (2, 4))
+    ]  # fmt: skip
+    x, _ = next(iter(validation))
+    frames = np.asarray(model.layers[0](x))
+    # Channels last, as records are written: pixels of both polarities are beside each other.
+    np.testing.assert_array_equal(frames.reshape(x.shape), x)
 
 
 def test_what_a_ring_sends():

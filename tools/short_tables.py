@@ -5,10 +5,12 @@
 Each model's page gets its paper's numbers beside ours, the README a few of them and the benchmarks
 in short, between lines such as `<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come
 from the records that `examples.reproductions` shows, those of the adaptive LSTM, and the JSON files
-of `benchmarks`.
+of `benchmarks`. README and start page get the certificate of the demo, whose record is
+`runs/quickstart/results.json` of a `make demo`, kept in `examples/results/quickstart.json`.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from benchmarks import report as benchmark_report
@@ -18,6 +20,7 @@ from examples.adaptive_lstm import records, report
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+DEMO = ROOT / "examples" / "results" / "quickstart.json"
 HEADINGS = ("Experiment", "Published", "Here", "Beside it")
 # The README shows two experiments of a paper with a published number, these first.
 SHORT = (
@@ -125,9 +128,43 @@ def speed():
     return markdown(lines)
 
 
+def certificate(record):
+    """What the demo has found: its digits, accuracies, and all spikes and states compared."""
+    parity, found = record["parity"], record["parity"]["float_stage"]
+    stock, batched = parity["lava"]
+    changed = [
+        f"{100 * wrong / spikes:.1f} % ({layer})"
+        for wrong, spikes, layer in zip(
+            found["mismatches"], found["float_spikes"], parity["layers"], strict=True
+        )
+    ]
+    accuracies = [found["float_accuracy"], found["integer_accuracy"]]
+    accuracies += [mode["accuracy"] for mode in (stock, batched)]
+    compared = [
+        f"{mode['spike_mismatches'] + mode['state_mismatches']:,} of "
+        f"{mode['spikes_compared'] + mode['states_compared']:,}"
+        for mode in (stock, batched)
+    ]
+    samples = [f"{each['samples']:,}" for each in (found, found, stock, batched)]
+    table = markdown(
+        [
+            ("`make demo`", "Keras float", "integers", "Lava, own processes", "Lava, batched"),
+            ("test digits", *samples),
+            ("accuracy", *(f"{100 * accuracy:.1f} %" for accuracy in accuracies)),
+            ("spikes changed by quantization", "", ", ".join(changed), "", ""),
+            ("spikes and final states that differ from the integers", "", "", *compared),
+        ]
+    )
+    first = found["first"]
+    return (
+        f"{table}\n\nThe first spike that quantization changes: Keras' membrane was at "
+        f"{first['membrane']:.4f}, with a threshold of {first['threshold']:g}."
+    )
+
+
 def texts():
     """The text for each page and each name of marks."""
-    found = rows()
+    found, demo = rows(), certificate(json.loads(DEMO.read_text(encoding="utf-8")))
     tables = {
         (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(paper, found)
         for page, paper in PAPERS.items()
@@ -136,6 +173,8 @@ def texts():
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
     tables[ROOT / "README.md", "numbers"] = short(found)
     tables[ROOT / "README.md", "benchmarks"] = speed()
+    for page in ("README.md", "docs/index.md"):
+        tables[ROOT / page, "certificate"] = demo
     return tables
 
 
