@@ -1,7 +1,7 @@
 """Training on many devices and machines, which goes on where it was killed.
 
 `fit` trains a compiled model under any strategy of `tf.distribute`, and without one. Why not
-`Model.fit`, with Keras 3.12.3 and TensorFlow 2.21:
+`Model.fit`, with Keras 3.12 and TensorFlow 2.21:
 
 - Under `MultiWorkerMirroredStrategy` it fails: `_maybe_symbolic_build` reduces a batch that is
   spread over the workers before there is a model. `fit` here builds the model from the shapes.
@@ -347,6 +347,7 @@ def fit(
         ValueError: If the model is not compiled, its optimizer was not made in its scope, there are
             no batches or they cannot be shared, a layer is stateful, or the backup is not whole, of
             another model, or of an epoch of another number of batches.
+        OSError: If the folder of the backup cannot be made, or the backup cannot be written.
         WorkerLost: If another worker is gone, was stopped or cannot be reached. Start all again.
     """
     if not model.compiled:
@@ -639,6 +640,8 @@ class _Backup:
             for i, (name, callback) in enumerate(zip(names, callbacks, strict=True))
         }
         self.path = None if path is None else Path(path)
+        if path is not None and chief:  # what cannot be written is found before the first epoch
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def _variables(self):
@@ -667,7 +670,6 @@ class _Backup:
             "callbacks": self._remembered(),
             "variables": self._names(),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(self.path) as part, part.open("wb") as file:
             arrays = {f"{i:05d}": value for i, value in enumerate(values)}
             np.savez(file, state=np.array(json.dumps(state)), **arrays)

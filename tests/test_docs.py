@@ -28,6 +28,20 @@ def test_links_lead_somewhere(page):
     assert missing == []
 
 
+def test_links_into_pages_lead_to_headings():
+    """Those of the README, as GitHub makes anchors; MkDocs checks those of the site."""
+    links = re.findall(r"\]\(([^)#\s]+\.md)#([^)\s]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    anchors = {
+        page: [
+            re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.+)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+        ]
+        for page, _ in links
+    }
+    assert links
+    assert [(page, anchor) for page, anchor in links if anchor not in anchors[page]] == []
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_make_targets_exist(page):
     named = re.findall(r"^make ([\w-]+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)

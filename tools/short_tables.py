@@ -33,7 +33,15 @@ SHORT = (
     "MNIST, rate code, 1 layer",
     "Fashion-MNIST, rate code, 1 layer",
 )
-PAPERS = {"rlif": "000", "lif_lstm": "000", "lif": "002", "spiking_lstm": "003", "src": "004"}
+# The paper of each page. Of that of RLIF and LIF-LSTM the latter has the summaries.
+PAPERS = {
+    "rlif": "000",
+    "conv_rlif2d": "000",
+    "lif_lstm": "000",
+    "lif": "002",
+    "spiking_lstm": "003",
+    "src": "004",
+}
 # What the benchmarks of the README compare with, and the names of it in `benchmarks.subjects`.
 PEERS = (
     ("matrix products alone", ("products",)),
@@ -70,13 +78,20 @@ def named(row):
     return row["what"] + (" (synthetic data)" if synthetic else "")
 
 
-def of_paper(paper, found):
-    """The table of a paper."""
-    of_it = [row for row in found if row["paper"] == paper]
+def of_page(page, found):
+    """The rows of the paper of a page that are about its layer."""
+    of_it = [row for row in found if row["paper"] == PAPERS[page]]
+    if PAPERS[page] != "000":
+        return of_it
+    return [row for row in of_it if ("Summaries" in row["what"]) == (page == "lif_lstm")]
+
+
+def of_paper(of_it):
+    """The table of the rows of a paper."""
     if not of_it:
         return "No experiment of this paper has a record."
     return markdown(
-        [HEADINGS] + [(row["what"], row["published"], row["ours"], row["beside"]) for row in of_it]
+        [HEADINGS] + [(named(row), row["published"], row["ours"], row["beside"]) for row in of_it]
     )
 
 
@@ -166,8 +181,8 @@ def texts():
     """The text for each page and each name of marks."""
     found, demo = rows(), certificate(json.loads(DEMO.read_text(encoding="utf-8")))
     tables = {
-        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(paper, found)
-        for page, paper in PAPERS.items()
+        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(of_page(page, found))
+        for page in PAPERS
     }
     numbers = markdown([HEADINGS[:3], *adaptive()])
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers

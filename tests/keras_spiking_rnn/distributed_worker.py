@@ -62,6 +62,18 @@ def after_steps(name, **of_optimizer):
     return named | {f"log/{key}": np.array(value) for key, value in history.items()}
 
 
+def stopped_by_nan():
+    """The batches after which a training ends whose second batch has a NaN, for the last worker."""
+    x, done = X.copy(), []
+    order = np.random.default_rng([0, 0]).permutation(len(X))  # of seed 0 in epoch 0
+    x[order[2 * BATCH - 1]] = np.nan
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: done.append(logs))
+    stop = keras.callbacks.TerminateOnNaN()
+    data = distributed.batches(x, Y, BATCH)
+    distributed.fit(model_of("rlif"), data, callbacks=[count, stop], verbose=0)
+    return {"loss": np.array([float(logs["loss"]) for logs in done])}
+
+
 class KillAt(keras.callbacks.Callback):
     """Kills this process with SIGKILL after a batch of the second epoch."""
 
@@ -122,6 +134,8 @@ def main(folder, *jobs):
                 clip = {"global_clipnorm": 0.1} if name == "rlif" else {}
                 results = after_steps(name, **clip)
                 found |= {f"{name}/{key}": value for key, value in results.items()}
+        elif job == "nan":
+            found = stopped_by_nan()
         elif job == "whole":
             found = train(folder / f"whole-{me}-backup.npz")
         elif job == "killed":

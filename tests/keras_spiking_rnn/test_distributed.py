@@ -64,7 +64,7 @@ def start_workers(folder, *jobs):
     ]
 
 
-def wait(process, seconds=300):
+def wait(process, seconds=600):
     try:
         code = process.wait(seconds)
     finally:
@@ -81,7 +81,7 @@ def load(folder, job, strategy, number):
 def first_launch(tmp_path_factory):
     """Two workers, of which the second is killed in the end; one process with two devices."""
     folder = tmp_path_factory.mktemp("distributed")
-    both = start_workers(folder, "steps", "whole", "killed")
+    both = start_workers(folder, "steps", "nan", "whole", "killed")
     devices = start(folder, "steps", "killed-while-writing", DEVICES="2")
     killed, killed_log = wait(both[1])
     since = time.monotonic()
@@ -131,6 +131,13 @@ def test_the_history_is_that_of_all_replicas(first_launch, one_process, strategy
         expected = one_process["spiking_lstm"][f"log/{key}"]
         assert expected.shape == (2,)
         np.testing.assert_allclose(found[f"spiking_lstm/log/{key}"], expected, rtol=1e-4)
+
+
+def test_workers_end_together_if_one_has_a_nan(first_launch):
+    """One that went on would wait for the other one."""
+    for number in range(2):
+        loss = load(first_launch["folder"], "nan", MULTI, number)["loss"]
+        assert np.isfinite(loss).tolist() == [True, False]
 
 
 def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_launch):
@@ -263,6 +270,15 @@ class TestOneDevice:
         with pytest.raises(ValueError, match="backup.npz is no backup, or not a whole one"):
             worker.train(path)
 
+    def test_a_folder_that_cannot_be_made_is_found_before_the_first_batch(self, tmp_path):
+        (tmp_path / "file").touch()
+        data, begun = distributed.batches(worker.X, worker.Y, 8), []
+        note = keras.callbacks.LambdaCallback(on_train_begin=begun.append)
+        backup = tmp_path / "file" / "backup.npz"
+        with pytest.raises(OSError, match="file"):
+            distributed.fit(worker.model_of("rlif"), data, callbacks=[note], backup=backup)
+        assert not begun
+
     def test_an_epoch_goes_on_with_as_many_batches_as_it_was_begun_with(self, tmp_path):
         path, killed = tmp_path / "backup.npz", RuntimeError("in place of a kill")
 
@@ -326,8 +342,9 @@ class TestOneDevice:
         with pytest.raises(ValueError, match="must be compiled"):
             distributed.fit(model, None)
         keeps = keras.callbacks.BackupAndRestore(tmp_path)
+        data = distributed.batches(worker.X, worker.Y, 8)
         with pytest.raises(ValueError, match="pass backup=PATH"):
-            distributed.fit(worker.model_of("rlif"), None, callbacks=[keeps])
+            distributed.fit(worker.model_of("rlif"), data, callbacks=[keeps])
 
     def test_evaluate_is_that_of_keras(self):
         model = worker.model_of("rlif")
