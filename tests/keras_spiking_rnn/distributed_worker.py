@@ -46,32 +46,25 @@ def model_of(name, optimizer=lambda: keras.optimizers.SGD(0.5), **arguments):
 
 
 def after_steps(name, **of_optimizer):
-    """Weights before, after 1 and after 10 steps; and the history."""
+    """Weights before, after 1 and after 10 steps; the history, and what callbacks have seen."""
     model = model_of(name, lambda: keras.optimizers.SGD(0.5, **of_optimizer))
     values = {"0": model.get_weights()}
-    keep = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: values.setdefault("1", model.get_weights())
-    )
+    seen = []
+
+    def keep(batch, logs):
+        values.setdefault("1", model.get_weights())
+        seen.append(float(logs["loss"]))
+
+    called = keras.callbacks.LambdaCallback(on_train_batch_end=keep)
     data = distributed.batches(X, Y, BATCH)
     # 9 samples: of the last batch one replica of two gets nothing.
     validation = tf.data.Dataset.from_tensor_slices((X[:9], Y[:9])).batch(BATCH)
-    history = distributed.fit(model, data, 2, validation, [keep], verbose=0).history
+    history = distributed.fit(model, data, 2, validation, [called], verbose=0).history
     values["10"] = model.get_weights()
     assert model.layers[0]._fused is not None, "the loop was not the compiled one"
     named = {f"{step}/{i:02d}": v for step, each in values.items() for i, v in enumerate(each)}
+    named["seen/loss"] = np.array(seen)
     return named | {f"log/{key}": np.array(value) for key, value in history.items()}
-
-
-def stopped_by_nan():
-    """The batches after which a training ends whose second batch has a NaN, for the last worker."""
-    x, done = X.copy(), []
-    order = np.random.default_rng([0, 0]).permutation(len(X))  # of seed 0 in epoch 0
-    x[order[2 * BATCH - 1]] = np.nan
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: done.append(logs))
-    stop = keras.callbacks.TerminateOnNaN()
-    data = distributed.batches(x, Y, BATCH)
-    distributed.fit(model_of("rlif"), data, callbacks=[count, stop], verbose=0)
-    return {"loss": np.array([float(logs["loss"]) for logs in done])}
 
 
 class KillAt(keras.callbacks.Callback):
@@ -134,8 +127,6 @@ def main(folder, *jobs):
                 clip = {"global_clipnorm": 0.1} if name == "rlif" else {}
                 results = after_steps(name, **clip)
                 found |= {f"{name}/{key}": value for key, value in results.items()}
-        elif job == "nan":
-            found = stopped_by_nan()
         elif job == "whole":
             found = train(folder / f"whole-{me}-backup.npz")
         elif job == "killed":

@@ -81,11 +81,11 @@ def load(folder, job, strategy, number):
 def first_launch(tmp_path_factory):
     """Two workers, of which the second is killed in the end; one process with two devices."""
     folder = tmp_path_factory.mktemp("distributed")
-    both = start_workers(folder, "steps", "nan", "whole", "killed")
+    both = start_workers(folder, "steps", "whole", "killed")
     devices = start(folder, "steps", "killed-while-writing", DEVICES="2")
     killed, killed_log = wait(both[1])
     since = time.monotonic()
-    code, log = wait(both[0], 120)
+    code, log = wait(both[0])
     written = {
         "folder": folder,
         "killed": (killed, killed_log),
@@ -126,18 +126,15 @@ def test_gradients_and_weights_are_those_of_one_process(
 
 @pytest.mark.parametrize(("strategy", "number"), WHO)
 def test_the_history_is_that_of_all_replicas(first_launch, one_process, strategy, number):
+    """That of the epochs, and what callbacks see of a batch: they must decide alike everywhere."""
     found = load(first_launch["folder"], "steps", strategy, number)
+    expected = one_process["spiking_lstm"]["seen/loss"]
+    assert expected.shape == (10,)
+    np.testing.assert_allclose(found["spiking_lstm/seen/loss"], expected, rtol=1e-4)
     for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
         expected = one_process["spiking_lstm"][f"log/{key}"]
         assert expected.shape == (2,)
         np.testing.assert_allclose(found[f"spiking_lstm/log/{key}"], expected, rtol=1e-4)
-
-
-def test_workers_end_together_if_one_has_a_nan(first_launch):
-    """One that went on would wait for the other one."""
-    for number in range(2):
-        loss = load(first_launch["folder"], "nan", MULTI, number)["loss"]
-        assert np.isfinite(loss).tolist() == [True, False]
 
 
 def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_launch):
@@ -145,7 +142,7 @@ def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_laun
     code, log, seconds = first_launch["left"]
     assert code != 0
     assert re.search(r"WorkerLost: worker 1 \(127\.0\.0\.1:\d+\) is gone", log), log
-    assert seconds < 60
+    assert seconds < 120  # a few on a machine with nothing else to do
 
 
 def test_workers_that_are_started_again_end_where_they_would_have_ended(first_launch):
