@@ -142,7 +142,7 @@ def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_laun
     code, log, seconds = first_launch["left"]
     assert code != 0
     assert re.search(r"WorkerLost: worker 1 \(127\.0\.0\.1:\d+\) is gone", log), log
-    assert seconds < 120  # a few on a machine with nothing else to do
+    assert seconds < 120  # on a busy machine, too
 
 
 def test_workers_that_are_started_again_end_where_they_would_have_ended(first_launch):
