@@ -1,8 +1,11 @@
 """The programs of examples/distributed, small."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from examples import experiment
 from examples.distributed import measure, records, train
 
 
@@ -66,6 +69,26 @@ def test_recordings_are_images_to_a_convolution(recordings):
     frames = np.asarray(model.layers[0](x))
     # Channels last, as records are written: pixels of both polarities are beside each other.
     np.testing.assert_array_equal(frames.reshape(x.shape), x)
+
+
+def test_the_page_shows_what_was_measured():
+    """`python -m examples.distributed.measure --output RESULTS --page PAGE` writes it."""
+    folder = Path(measure.__file__).parent
+    text = measure.table(experiment.chosen(folder / "results")["measure"])
+    assert text in (folder.parents[1] / "docs" / "distributed.md").read_text(encoding="utf-8")
+
+
+def test_the_table_has_the_least_and_the_largest_gain():
+    row = {
+        "weights": 100, "bytes sent by each of two": 400, "one worker, ms": 8, "two workers, ms": 5,
+        "one worker, processor ms": 4, "each of two, processor ms": 2,
+        "speed of two": 1.6, "speed of two without waiting": 2.0,
+    }  # fmt: skip
+    record = experiment.chosen(Path(measure.__file__).parent / "results")["measure"]
+    record["numbers"] = {"rlif 1": row, "rlif 2": {**row, "speed of two": 0.5}}
+    text = measure.table(record)
+    assert "two workers have 0.50 to 1.60 times the speed of one" in text
+    assert "of which waiting takes none, 2.00 to 2.00 times" in text
 
 
 def test_what_a_ring_sends():
