@@ -105,6 +105,8 @@ def main():
         "samples_stock": stock.samples,
         "samples_batched": batched.samples,
         "seconds": time.perf_counter() - started,
+        "command": f"python examples/quickstart.py --preset {arguments.preset} "
+        f"--seed {arguments.seed}",
         "preset": arguments.preset,
         "seed": arguments.seed,
         "parity": report.to_dict(),

@@ -1,12 +1,13 @@
 """Training on many devices and machines, which goes on where it was killed.
 
 `fit` trains a compiled model under any strategy of `tf.distribute`, and without one. Why not
-`Model.fit`, with Keras 3.12.3 and TensorFlow 2.21:
+`Model.fit`, with Keras 3.12 and TensorFlow 2.21:
 
 - Under `MultiWorkerMirroredStrategy` it fails: `_maybe_symbolic_build` reduces a batch that is
   spread over the workers before there is a model. `fit` here builds the model from the shapes.
-- Keras clips gradients before it adds those of the replicas up, so that what `clipnorm` does
-  depends on the number of devices. Here they are added up first.
+- Keras clips gradients, accumulates them, and in float16 looks for overflows, before it adds those
+  of the replicas up: what that does depends on the number of devices, and a worker that alone has
+  an overflow leaves the others waiting. Here they are added up first.
 - Each replica draws the same random numbers: with dropout or noise, samples at one place of the
   parts of a batch are treated alike. Here each replica has numbers of its own.
 - `BackupAndRestore` saves neither the state of the random numbers nor the order of the data.
@@ -16,10 +17,12 @@ What is computed in a step is Keras' own `train_step` and `test_step`, whatever 
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import keras
@@ -106,21 +109,27 @@ def slurm_cluster(environ=None, port=PORT):
 
 
 def _hosts(text):
-    """The names of `node[08-10,12],gpu1`."""
-    for prefix, ranges, suffix in re.findall(r"([^,\[\]]+)(?:\[([^\]]*)\])?([^,\[\]]*)", text):
-        if not ranges:
-            yield prefix + suffix
-            continue
-        for part in ranges.split(","):
-            first, _, last = part.partition("-")
-            for number in range(int(first), int(last or first) + 1):
-                yield f"{prefix}{number:0{len(first)}d}{suffix}"
+    """The names of `node[08-10,12],gpu1,rack[1-2]node[1-4]`."""
+    for name in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        parts = re.split(r"\[([^\]]*)\]", name)  # every other one was in brackets
+        choices = [list(_numbers(part)) if i % 2 else [part] for i, part in enumerate(parts)]
+        yield from map("".join, itertools.product(*choices))
+
+
+def _numbers(ranges):
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            yield f"{number:0{len(first)}d}"
 
 
 def _counts(text):
     """The numbers of `2(x3),1`."""
     for part in text.split(","):
-        count, times = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part).groups()
+        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if found is None:
+            raise ValueError(f"{part!r} is no number of tasks")
+        count, times = found.groups()
         yield from [int(count)] * int(times or 1)
 
 
@@ -139,12 +148,14 @@ def strategy(port=PORT):
         A `tf.distribute.Strategy`. Models are made in its `scope()`.
 
     Raises:
-        ValueError: If the variables of Slurm do not fit together.
+        ValueError: If `TF_CONFIG` is no cluster with a place for this process, or the variables of
+            Slurm do not fit together.
     """
     if "TF_CONFIG" not in os.environ:
         cluster = slurm_cluster(port=port)
         if cluster is not None and len(cluster["cluster"]["worker"]) > 1:
             os.environ["TF_CONFIG"] = json.dumps(cluster)
+    _check_cluster()
     if len(_workers()) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     for kind in ("GPU", "CPU"):
@@ -159,6 +170,30 @@ def strategy(port=PORT):
 def _cluster():
     config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     return config.get("cluster", {}), config.get("task", {})
+
+
+def _check_cluster():
+    """Refuses a `TF_CONFIG` with which TensorFlow would fail later, or wait for nobody."""
+    try:
+        cluster, task = _cluster()
+        if not cluster:
+            return
+        if set(cluster) - {"chief", "worker"}:
+            raise ValueError(f"its tasks must be workers, and a chief or none, not {set(cluster)}")
+        wrong = [each for each in _workers() if not re.fullmatch(r"\S+:\d+", each)]
+        if wrong:
+            raise ValueError(f"an address is HOST:PORT, and not {wrong[0]!r}")
+        repeated = {each for each in _workers() if _workers().count(each) > 1}
+        if repeated:
+            raise ValueError(f"two tasks have the address {repeated.pop()}")
+        if task.get("index") not in range(len(cluster.get(task.get("type"), ()))):
+            raise ValueError(f"it has no task {task}")
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"TF_CONFIG does not say where the workers are ({error}). Expected, the same for all "
+            'but the index: {"cluster": {"worker": ["host-a:8888", "host-b:8888"]}, "task": '
+            f'{{"type": "worker", "index": 0}}}}. Received: {os.environ["TF_CONFIG"]}'
+        ) from error
 
 
 def _workers():
@@ -244,9 +279,19 @@ def _distributed(strategy, data, epoch, skip=0):
     return strategy.distribute_datasets_from_function(of_worker)
 
 
+def _check_data(name, data):
+    if not isinstance(data, tf.data.Dataset) and not callable(data):
+        raise TypeError(
+            f"`{name}` must be a tf.data.Dataset of batches, or what distributed.batches(x, y, "
+            f"batch_size) or records.batches return. Received: {type(data).__name__}"
+        )
+
+
 def _check_training(dataset, strategy):
     """Refuses batches whose parts would not be of one size."""
     replicas = strategy.num_replicas_in_sync
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The batches for training have no end: leave out .repeat().")
     sizes = {spec.shape[0] for spec in tf.nest.flatten(dataset.element_spec)}
     if replicas > 1 and (None in sizes or any(size % replicas for size in sizes)):
         raise ValueError(
@@ -278,8 +323,8 @@ def fit(
 
     Args:
         model: A `keras.Model`, made and compiled in the scope of a strategy, or without one. Its
-            loss is a mean over the batch. Metrics in the logs of a batch are those of the first
-            replica of the worker; those of an epoch are those of all.
+            loss is a mean over the batch. Metrics in the logs of a batch are means of those of all
+            replicas.
         data: A `tf.data.Dataset` of batches for all replicas; or a function of the epoch and a
             `tf.distribute.InputContext`, such as `batches` and `keras_spiking_rnn.records.batches`
             return, that makes a dataset of this worker's batches, each for one of its replicas.
@@ -298,29 +343,37 @@ def fit(
         The `keras.callbacks.History`.
 
     Raises:
-        ValueError: If the model is not compiled, its optimizer was not made in its scope, the
-            batches cannot be shared, a layer is stateful, or the backup is of another model.
+        TypeError: If the data is of another kind.
+        ValueError: If the model is not compiled, its optimizer was not made in its scope, there are
+            no batches or they cannot be shared, a layer is stateful, or the backup is not whole, of
+            another model, or of an epoch of another number of batches.
+        OSError: If the folder of the backup cannot be made, or the backup cannot be written.
         WorkerLost: If another worker is gone, was stopped or cannot be reached. Start all again.
     """
     if not model.compiled:
         raise ValueError(f"Model '{model.name}' must be compiled: model.compile(optimizer, loss).")
+    _check_data("data", data)
+    if validation_data is not None:
+        _check_data("validation_data", validation_data)
+    if save_freq != "epoch":
+        checks.positive_integer("fit", "save_freq", save_freq, "or 'epoch'")
     strategy = model.distribute_strategy
     chief = is_chief(strategy)
     _check_model(model, strategy)
     callbacks = _callbacks(callbacks, chief)
     # Callbacks are called outside of the scope: when Keras saves a model it makes variables, which
     # in the scope all workers would have to make.
-    with _naming_the_lost(), _summed_before_clipped(model.optimizer, strategy):
+    with naming_the_lost(), _summed_first(model.optimizer, strategy):
         first = data if isinstance(data, tf.data.Dataset) else data(0, _context(strategy))
         if isinstance(data, tf.data.Dataset):
             _check_training(data, strategy)
         _build(model, strategy, first.element_spec)
-        backup = _Backup(model, strategy, backup, chief, callbacks)
-        state = backup.restore() or {"epoch": initial_epoch, "step": 0}
-        epoch, done, history = state["epoch"], state["step"], state.get("history", {})
         steps = int(first.cardinality())
         if not isinstance(data, tf.data.Dataset):
             steps //= max(1, strategy.num_replicas_in_sync // len(_workers() or [0]))
+        backup = _Backup(model, strategy, backup, chief, callbacks, steps)
+        state = backup.restore() or {"epoch": initial_epoch, "step": 0}
+        epoch, done, history = state["epoch"], state["step"], state.get("history", {})
         callbacks = keras.callbacks.CallbackList(
             callbacks,
             add_history=True,
@@ -350,6 +403,8 @@ def fit(
                     break
                 if save_freq != "epoch" and done % save_freq == 0:
                     backup.save(epoch, done)
+            if not done:
+                raise ValueError("There are no batches to train on.")
             logs = _results(model)
             if validation_data is not None:
                 results = _evaluated(model, strategy, test, validation_data, callbacks)
@@ -369,18 +424,27 @@ def evaluate(model, data):
 
     Returns:
         A dictionary from the name of a metric to its value.
+
+    Raises:
+        ValueError: If there are no batches.
+        WorkerLost: See `fit`.
     """
     strategy = model.distribute_strategy
-    _build(model, strategy, data.element_spec)
-    return _evaluated(model, strategy, _function(model, strategy, False), data)
+    with naming_the_lost():
+        _build(model, strategy, data.element_spec)
+        return _evaluated(model, strategy, _function(model, strategy, False), data)
 
 
 def _evaluated(model, strategy, test, data, callbacks=None):
     model.reset_metrics()
     if callbacks is not None:
         callbacks.on_test_begin()
+    empty = True
     for batch in _distributed(strategy, data, 0):
         test(batch)
+        empty = False
+    if empty:
+        raise ValueError("There are no batches to evaluate.")  # The loss would be 0.
     results = _results(model)
     if callbacks is not None:
         callbacks.on_test_end(results)
@@ -419,6 +483,12 @@ def _function(model, strategy, training):
         logs = model.train_step(batch)
         if several:
             spread(-1)
+            # All workers must see the same: one that alone saw a NaN, and stopped, would leave the
+            # others waiting.
+            values = tf.stack([tf.cast(each, tf.float32) for each in logs.values()])
+            replica = tf.distribute.get_replica_context()
+            values = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            logs = dict(zip(logs, tf.unstack(values), strict=True))
         return logs
 
     def everywhere(batch):
@@ -433,27 +503,25 @@ def _done(results):
 
 
 @contextlib.contextmanager
-def _summed_before_clipped(optimizer, strategy):
-    """Has an optimizer add gradients of replicas up before it clips them."""
-    limits = ("clipnorm", "clipvalue", "global_clipnorm")
-    if strategy.num_replicas_in_sync == 1 or all(
-        getattr(optimizer, name, None) is None for name in limits
-    ):
+def _summed_first(optimizer, strategy):
+    """Has an optimizer add gradients of replicas up before it does anything else with them."""
+    if strategy.num_replicas_in_sync == 1:
         yield
         return
-    clip = optimizer._clip_gradients
+    # In float16 the optimizer is in another one, which scales.
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    apply, summed = optimizer.apply, inner._all_reduce_sum_gradients
 
-    def summed_and_clipped(gradients):
-        replica = tf.distribute.get_replica_context()
-        return clip(replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+    def sum_and_apply(gradients, trainable_variables):
+        pairs = summed(zip(gradients, trainable_variables, strict=True))
+        return apply([gradient for gradient, _ in pairs], trainable_variables)
 
-    # Keras has no public place between the gradients and their clipping.
-    optimizer._clip_gradients = summed_and_clipped
-    optimizer._all_reduce_sum_gradients = list
+    # Keras has no public place between the gradients and what it does with them.
+    optimizer.apply, inner._all_reduce_sum_gradients = sum_and_apply, list
     try:
         yield
     finally:
-        del optimizer._clip_gradients, optimizer._all_reduce_sum_gradients
+        del optimizer.apply, inner._all_reduce_sum_gradients
 
 
 def _context(strategy):
@@ -506,8 +574,15 @@ def _callbacks(callbacks, chief):
 
 
 @contextlib.contextmanager
-def _naming_the_lost():
-    """Turns TensorFlow's error of a worker that is gone into a `WorkerLost`."""
+def naming_the_lost():
+    """Turns TensorFlow's error of a worker that is gone into a `WorkerLost`.
+
+    `fit` and `evaluate` do so themselves. A program that makes its model in the scope of a strategy
+    has this around all: the workers talk to each other then, too.
+
+    Raises:
+        WorkerLost: In place of the errors that TensorFlow has for it.
+    """
     try:
         yield
     except (
@@ -554,16 +629,19 @@ class _Backup:
         path: The file, or `None` for no backup.
         chief: Whether this is the worker that writes.
         callbacks: List of callbacks, of which the numbers in `REMEMBERED` are saved.
+        steps: Number of batches in an epoch, as `tf.data` says it.
     """
 
-    def __init__(self, model, strategy, path, chief, callbacks):
-        self.model, self.strategy, self.chief = model, strategy, chief
+    def __init__(self, model, strategy, path, chief, callbacks, steps):
+        self.model, self.strategy, self.chief, self.steps = model, strategy, chief, steps
         names = [type(callback).__name__ for callback in callbacks]
         self.callbacks = {
             f"{name} {names[:i].count(name)}": callback
             for i, (name, callback) in enumerate(zip(names, callbacks, strict=True))
         }
         self.path = None if path is None else Path(path)
+        if path is not None and chief:  # what cannot be written is found before the first epoch
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def _variables(self):
@@ -586,12 +664,12 @@ class _Backup:
         state = {
             "epoch": epoch,
             "step": step,
+            "steps": self.steps,
             "stopped": bool(self.model.stop_training),
             "history": self.model.history.history,
             "callbacks": self._remembered(),
             "variables": self._names(),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(self.path) as part, part.open("wb") as file:
             arrays = {f"{i:05d}": value for i, value in enumerate(values)}
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -604,19 +682,32 @@ class _Backup:
         content = _told_by_chief(self.strategy, content)
         if not content:
             return None
-        with np.load(io.BytesIO(content)) as saved:
-            state = json.loads(str(saved["state"]))
-            here = self._names()
-            if state["variables"] != here:
-                pairs = zip([*state["variables"], None], [*here, None], strict=False)
-                was, now = next((a, b) for a, b in pairs if a != b)
-                raise ValueError(
-                    f"{self.path} is the backup of another model: it has {was}, where model "
-                    f"'{self.model.name}' has {now}. Delete it, or name another file."
-                )
-            with self.strategy.scope():
-                for i, variable in enumerate(self._variables):
-                    variable.assign(saved[f"{i:05d}"])
+        try:
+            with np.load(io.BytesIO(content)) as saved:
+                state = json.loads(str(saved["state"]))
+                values = [saved[f"{i:05d}"] for i in range(len(state["variables"]))]
+        except (EOFError, KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} is no backup, or not a whole one ({error}): delete it to begin anew, "
+                "or put one there that is."
+            ) from error
+        here = self._names()
+        if state["variables"] != here:
+            pairs = zip([*state["variables"], None], [*here, None], strict=False)
+            was, now = next((a, b) for a, b in pairs if a != b)
+            raise ValueError(
+                f"{self.path} is the backup of another model: it has {was}, where model "
+                f"'{self.model.name}' has {now}. Delete it, or name another file."
+            )
+        if state["step"] and state["steps"] != self.steps:
+            raise ValueError(
+                f"{self.path} was written after {state['step']} batches of an epoch of "
+                f"{state['steps']}, which now has {self.steps}: go on with the data and the batch "
+                "size that it was begun with, delete it, or name another file."
+            )
+        with self.strategy.scope():
+            for variable, value in zip(self._variables, values, strict=True):
+                variable.assign(value)
         return state
 
     def _remembered(self):

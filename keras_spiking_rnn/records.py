@@ -35,7 +35,7 @@ def write(samples, directory, size, shards=16):
 
     Returns:
         The content of `index.json`: a dictionary with `"size"`, `"counts"`, the number of
-        recordings of each shard, and `"events"`, that of all events.
+        recordings of each shard, `"bytes"`, its length, and `"events"`, the number of all events.
 
     Raises:
         FileExistsError: If the folder has a complete set of records.
@@ -71,6 +71,7 @@ def write(samples, directory, size, shards=16):
         "size": list(map(int, size)),
         "files": names,
         "counts": counts,
+        "bytes": [(directory / name).stat().st_size for name in names],
         "events": total,
     }
     with files.replacing(directory / INDEX) as part:
@@ -93,11 +94,11 @@ def _record(recording, label):
 
 
 def read_index(directory):
-    """The content of `index.json`.
+    """The content of `index.json`, whose shards are looked for.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is of something else.
+        FileNotFoundError: If there is none, or a shard is missing.
+        ValueError: If it is of something else, or a shard is not whole.
     """
     path = Path(directory) / INDEX
     if not path.exists():
@@ -108,6 +109,15 @@ def read_index(directory):
     index = json.loads(path.read_text(encoding="utf-8"))
     if index.get("format") != FORMAT:
         raise ValueError(f"{path} has the format {index.get('format')!r}, this reads {FORMAT!r}.")
+    for name, size in zip(index["files"], index["bytes"], strict=True):
+        shard = path.with_name(name)
+        if not shard.exists():
+            raise FileNotFoundError(f"{shard} is missing: copy it again, or delete {path}.")
+        if shard.stat().st_size != size:
+            raise ValueError(
+                f"{shard} has {shard.stat().st_size} bytes, and had {size} when it was written: "
+                f"copy it again, or delete {path} and write all anew."
+            )
     return index
 
 
@@ -129,7 +139,7 @@ def dataset(directory, batch_size, steps, count=None, time=None, binary=True, po
 
     Raises:
         FileNotFoundError: If the folder is not complete.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or a file is not whole.
     """
     index = read_index(directory)
     decode = _decoder(index, steps, count, time, binary, polarity)
@@ -171,8 +181,9 @@ def batches(
 
     Raises:
         FileNotFoundError: If the folder is not complete.
-        ValueError: If an argument is out of range, or there are fewer recordings than a batch has;
-            when it is called, if `batch_size` cannot be divided among the replicas.
+        ValueError: If an argument is out of range, a file is not whole, or there are fewer
+            recordings than a batch has; when it is called, if `batch_size` cannot be divided among
+            the replicas.
     """
     index = read_index(directory)
     decode = _decoder(index, steps, count, time, binary, polarity)

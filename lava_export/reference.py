@@ -75,7 +75,17 @@ def simulate_in_chunks(pairs, spikes, record=(), advance=lambda samples: None):
 
 
 def join(parts):
-    """One `Simulation` of all samples from those of consecutive groups of samples."""
+    """One `Simulation` of all samples from those of consecutive groups of samples.
+
+    Raises:
+        ValueError: If they have other numbers of steps.
+    """
+    steps = sorted({part.spikes.shape[1] for part in parts})
+    if len(steps) > 1:
+        raise ValueError(
+            f"The batches have {' and '.join(map(str, steps))} steps, which fit into no one array: "
+            "pad them, or take them batch by batch from Network.stream."
+        )
 
     def stack(arrays):
         if arrays[0] is None:

@@ -326,7 +326,8 @@ class ParityReport:
     Args:
         network: SHA-256 of the integer network.
         layers: Names of its spiking layers.
-        samples, steps: Size of the data.
+        samples: Number of samples of the data.
+        steps: Number of their steps.
         float_stage: Keras against the integers.
         lava: The integers against Lava, one `LavaStage` for each mode.
         versions: Of the packages that took part.

@@ -1,5 +1,7 @@
 """The tables in the pages of the models and in the README are those of the records."""
 
+import json
+
 import pytest
 
 from benchmarks.analysis import Row, Spread
@@ -23,14 +25,38 @@ def test_times_of_others_are_relative_to_ours(monkeypatch):
 
 
 def test_a_paper_without_records_says_so():
-    assert short_tables.of_paper("000", []) == "No experiment of this paper has a record."
+    assert short_tables.of_paper([]) == "No experiment of this paper has a record."
 
 
 def test_a_row_has_what_was_published_and_what_was_found():
     row = {"paper": "000", "what": "Digits", "published": "", "ours": "93 %", "beside": "LSTM 95 %"}
-    assert short_tables.of_paper("000", [row]).splitlines()[-1] == (
-        "| Digits | – | 93 % | LSTM 95 % |"
-    )
+    assert short_tables.of_paper([row]).splitlines()[-1] == ("| Digits | – | 93 % | LSTM 95 % |")
+
+
+def test_summaries_are_those_of_lif_lstm_and_all_else_is_of_rlif():
+    found = [
+        {"paper": paper, "what": what} for paper in ("000", "003") for what in ("a", "Summaries")
+    ]
+    pages = {page: short_tables.of_page(page, found) for page in short_tables.PAPERS}
+    assert pages["rlif"] == pages["conv_rlif2d"] == found[:1]
+    assert pages["lif_lstm"] == found[1:2]
+    assert pages["spiking_lstm"] == found[2:]
+
+
+def test_the_certificate_says_what_the_demo_has_found():
+    """Of the record: percents of spikes, and sums of spikes and states, as they differ."""
+    record = json.loads(short_tables.DEMO.read_text(encoding="utf-8"))
+    lava = record["parity"]["lava"][1]
+    lava |= {
+        "spikes_compared": 2000,
+        "states_compared": 100,
+        "spike_mismatches": 7,
+        "accuracy": 0.5,
+    }
+    record["parity"]["float_stage"] |= {"mismatches": [1, 5], "float_spikes": [100, 10]}
+    text = short_tables.certificate(record)
+    assert "| – | 1.0 % (first), 50.0 % (second) | – | – |" in text
+    assert "| 7 of 2,100 |" in text and "| 50.0 % |" in text
 
 
 def test_marks_are_needed(tmp_path):

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import keras_spiking_rnn
+import lava_export
 from tools import site_hooks
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +66,29 @@ def test_files_from_outside_of_docs_are_linked(site):
 def test_docstrings_are_in_the_reference(site):
     page = (site / "reference" / "layers.html").read_text()
     assert 'id="keras_spiking_rnn.RLIF"' in page and "zero_output_for_mask" in page
+    page = (site / "reference" / "distributed.html").read_text()
+    # A text of two lines is one.
+    assert "in the order of their ranks; or <code>None</code> outside of\nSlurm." in page
+
+
+@pytest.mark.parametrize(
+    "package", [keras_spiking_rnn, lava_export], ids=lambda each: each.__name__
+)
+def test_all_that_is_exported_is_in_the_reference(site, package):
+    pages = "".join(page.read_text() for page in (site / "reference").glob("*.html"))
+    there = {place.split(".")[-1] for place in re.findall(r'id="([\w.]+)"', pages)}
+    names = [name for name in package.__all__ if not isinstance(getattr(package, name), ModuleType)]
+    assert len(names) > 15
+    assert set(names) - there == set()
+
+
+def test_long_cells_of_tables_have_room():
+    row = "<tr><td>short</td><td>{}</td></tr>"
+    for length, marks in ((79, 0), (80, 1)):
+        found = site_hooks.on_page_content(
+            row.format("a " * (length // 2) + "b" * (length % 2)), *[None] * 3
+        )
+        assert found.count('<td class="long">') == marks
 
 
 @pytest.mark.parametrize(

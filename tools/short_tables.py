@@ -5,10 +5,12 @@
 Each model's page gets its paper's numbers beside ours, the README a few of them and the benchmarks
 in short, between lines such as `<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come
 from the records that `examples.reproductions` shows, those of the adaptive LSTM, and the JSON files
-of `benchmarks`.
+of `benchmarks`. README and start page get the certificate of the demo, whose record is
+`runs/quickstart/results.json` of a `make demo`, kept in `examples/results/quickstart.json`.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from benchmarks import report as benchmark_report
@@ -19,6 +21,7 @@ from examples.reproductions import named
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+DEMO = ROOT / "examples" / "results" / "quickstart.json"
 HEADINGS = ("Experiment", "Published", "Here", "Beside it")
 # The README shows two experiments of a paper with a published number, these first.
 SHORT = (
@@ -31,7 +34,15 @@ SHORT = (
     "MNIST, rate code, 1 layer",
     "Fashion-MNIST, rate code, 1 layer",
 )
-PAPERS = {"rlif": "000", "lif_lstm": "000", "lif": "002", "spiking_lstm": "003", "src": "004"}
+# The paper of each page. Of that of RLIF and LIF-LSTM the latter has the summaries.
+PAPERS = {
+    "rlif": "000",
+    "conv_rlif2d": "000",
+    "lif_lstm": "000",
+    "lif": "002",
+    "spiking_lstm": "003",
+    "src": "004",
+}
 # What the benchmarks of the README compare with, and the names of it in `benchmarks.subjects`.
 PEERS = (
     ("matrix products alone", ("products",)),
@@ -60,9 +71,16 @@ def rows(folders=None):
     return [row for _, record in reproductions.found(folders) for row in record["rows"]]
 
 
-def of_paper(paper, found):
-    """The table of a paper."""
-    of_it = [row for row in found if row["paper"] == paper]
+def of_page(page, found):
+    """The rows of the paper of a page that are about its layer."""
+    of_it = [row for row in found if row["paper"] == PAPERS[page]]
+    if PAPERS[page] != "000":
+        return of_it
+    return [row for row in of_it if ("Summaries" in row["what"]) == (page == "lif_lstm")]
+
+
+def of_paper(of_it):
+    """The table of the rows of a paper."""
     if not of_it:
         return "No experiment of this paper has a record."
     return markdown(
@@ -118,17 +136,53 @@ def speed():
     return markdown(lines)
 
 
+def certificate(record):
+    """What the demo has found: its digits, accuracies, and all spikes and states compared."""
+    parity, found = record["parity"], record["parity"]["float_stage"]
+    stock, batched = parity["lava"]
+    changed = [
+        f"{100 * wrong / spikes:.1f} % ({layer})"
+        for wrong, spikes, layer in zip(
+            found["mismatches"], found["float_spikes"], parity["layers"], strict=True
+        )
+    ]
+    accuracies = [found["float_accuracy"], found["integer_accuracy"]]
+    accuracies += [mode["accuracy"] for mode in (stock, batched)]
+    compared = [
+        f"{mode['spike_mismatches'] + mode['state_mismatches']:,} of "
+        f"{mode['spikes_compared'] + mode['states_compared']:,}"
+        for mode in (stock, batched)
+    ]
+    samples = [f"{each['samples']:,}" for each in (found, found, stock, batched)]
+    table = markdown(
+        [
+            ("`make demo`", "Keras float", "integers", "Lava, own processes", "Lava, batched"),
+            ("test digits", *samples),
+            ("accuracy", *(f"{100 * accuracy:.1f} %" for accuracy in accuracies)),
+            ("spikes changed by quantization", "", ", ".join(changed), "", ""),
+            ("spikes and final states that differ from the integers", "", "", *compared),
+        ]
+    )
+    first = found["first"]
+    return (
+        f"{table}\n\nThe first spike that quantization changes: Keras' membrane was at "
+        f"{first['membrane']:.4f}, with a threshold of {first['threshold']:g}."
+    )
+
+
 def texts():
     """The text for each page and each name of marks."""
-    found = rows()
+    found, demo = rows(), certificate(json.loads(DEMO.read_text(encoding="utf-8")))
     tables = {
-        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(paper, found)
-        for page, paper in PAPERS.items()
+        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(of_page(page, found))
+        for page in PAPERS
     }
     numbers = markdown([HEADINGS[:3], *adaptive()])
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
     tables[ROOT / "README.md", "numbers"] = short(found)
     tables[ROOT / "README.md", "benchmarks"] = speed()
+    for page in ("README.md", "docs/index.md"):
+        tables[ROOT / page, "certificate"] = demo
     return tables
 
 

@@ -20,6 +20,7 @@ OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "benchmarks/results")
 WIDE = ("reproductions.md", "adaptive_lstm.md", "support.md", "benchmarks/results/README.md")
 LINK = re.compile(r"(!?\[([^\]]*)\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 WORD = re.compile(r"_\{([a-z]{3,})\}")  # a word as an index stands upright
+LONG = re.compile(r"<td([^>]*)>(?=[^<]{80})")  # a cell of a table that begins with so many letters
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -76,7 +77,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(content, page, config, files):
-    """Turns LaTeX into MathML, which browsers draw without scripts."""
+    """Turns LaTeX into MathML, which browsers draw without scripts; marks long cells of tables."""
 
     def formula(match):
         display = "inline" if match[2] == "(" else "block"
@@ -84,4 +85,6 @@ def on_page_content(content, page, config, files):
         latex = WORD.sub(r"_{\\text{\1}}", latex)
         return latex2mathml.converter.convert(latex, display=display)
 
-    return MATHS.sub(formula, content)
+    content = MATHS.sub(formula, content)
+    # Browsers give columns of words that can be broken no room for their length.
+    return LONG.sub(r'<td class="long"\1>', content)

@@ -140,13 +140,18 @@ def table(record):
             f"{row['speed of two without waiting']:.2f} | {row['weights']:,} | "
             f"{row['bytes sent by each of two'] / 2**20:.2f} MiB |"
         )
-    config = record["config"]
+    config, rows = record["config"], record["numbers"].values()
+    clock, busy = (
+        "{:.2f} to {:.2f}".format(*(found(row[name] for row in rows) for found in (min, max)))
+        for name in ("speed of two", "speed of two without waiting")
+    )
     lines += [
         "",
         f"Two layers of {config['units']} units, {config['steps']} steps of {config['features']} "
         f"features, medians of {config['timed']} steps, {config['processors']} processors, one for "
         f"each worker. While it was measured the machine had a load of {config['load']}: as many "
-        "processes wanted to run.",
+        f"processes wanted to run. By the clock two workers have {clock} times the speed of one; "
+        f"by the processor's time, of which waiting takes none, {busy} times.",
     ]
     return "\n".join(lines)
 

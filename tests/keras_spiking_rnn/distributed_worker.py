@@ -46,19 +46,24 @@ def model_of(name, optimizer=lambda: keras.optimizers.SGD(0.5), **arguments):
 
 
 def after_steps(name, **of_optimizer):
-    """Weights before, after 1 and after 10 steps; and the history."""
+    """Weights before, after 1 and after 10 steps; the history, and what callbacks have seen."""
     model = model_of(name, lambda: keras.optimizers.SGD(0.5, **of_optimizer))
     values = {"0": model.get_weights()}
-    keep = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: values.setdefault("1", model.get_weights())
-    )
+    seen = []
+
+    def keep(batch, logs):
+        values.setdefault("1", model.get_weights())
+        seen.append(float(logs["loss"]))
+
+    called = keras.callbacks.LambdaCallback(on_train_batch_end=keep)
     data = distributed.batches(X, Y, BATCH)
     # 9 samples: of the last batch one replica of two gets nothing.
     validation = tf.data.Dataset.from_tensor_slices((X[:9], Y[:9])).batch(BATCH)
-    history = distributed.fit(model, data, 2, validation, [keep], verbose=0).history
+    history = distributed.fit(model, data, 2, validation, [called], verbose=0).history
     values["10"] = model.get_weights()
     assert model.layers[0]._fused is not None, "the loop was not the compiled one"
     named = {f"{step}/{i:02d}": v for step, each in values.items() for i, v in enumerate(each)}
+    named["seen/loss"] = np.array(seen)
     return named | {f"log/{key}": np.array(value) for key, value in history.items()}
 
 

@@ -64,7 +64,7 @@ def start_workers(folder, *jobs):
     ]
 
 
-def wait(process, seconds=300):
+def wait(process, seconds=600):
     try:
         code = process.wait(seconds)
     finally:
@@ -85,7 +85,7 @@ def first_launch(tmp_path_factory):
     devices = start(folder, "steps", "killed-while-writing", DEVICES="2")
     killed, killed_log = wait(both[1])
     since = time.monotonic()
-    code, log = wait(both[0], 120)
+    code, log = wait(both[0])
     written = {
         "folder": folder,
         "killed": (killed, killed_log),
@@ -126,7 +126,11 @@ def test_gradients_and_weights_are_those_of_one_process(
 
 @pytest.mark.parametrize(("strategy", "number"), WHO)
 def test_the_history_is_that_of_all_replicas(first_launch, one_process, strategy, number):
+    """That of the epochs, and what callbacks see of a batch: they must decide alike everywhere."""
     found = load(first_launch["folder"], "steps", strategy, number)
+    expected = one_process["spiking_lstm"]["seen/loss"]
+    assert expected.shape == (10,)
+    np.testing.assert_allclose(found["spiking_lstm/seen/loss"], expected, rtol=1e-4)
     for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
         expected = one_process["spiking_lstm"][f"log/{key}"]
         assert expected.shape == (2,)
@@ -138,7 +142,7 @@ def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_laun
     code, log, seconds = first_launch["left"]
     assert code != 0
     assert re.search(r"WorkerLost: worker 1 \(127\.0\.0\.1:\d+\) is gone", log), log
-    assert seconds < 60
+    assert seconds < 120  # on a busy machine, too
 
 
 def test_workers_that_are_started_again_end_where_they_would_have_ended(first_launch):
@@ -255,13 +259,89 @@ class TestOneDevice:
         with pytest.raises(ValueError, match="is the backup of another model: it has"):
             distributed.fit(other, data, backup=tmp_path / "backup.npz", verbose=0)
 
+    @pytest.mark.parametrize("part", [slice(None, 900), slice(900, None)])
+    def test_a_backup_that_is_not_whole_is_refused(self, tmp_path, part):
+        path = tmp_path / "backup.npz"
+        worker.train(path, epochs=1)
+        path.write_bytes(path.read_bytes()[part])
+        with pytest.raises(ValueError, match="backup.npz is no backup, or not a whole one"):
+            worker.train(path)
+
+    def test_a_folder_that_cannot_be_made_is_found_before_the_first_batch(self, tmp_path):
+        (tmp_path / "file").touch()
+        data, begun = distributed.batches(worker.X, worker.Y, 8), []
+        note = keras.callbacks.LambdaCallback(on_train_begin=begun.append)
+        backup = tmp_path / "file" / "backup.npz"
+        with pytest.raises(OSError, match="file"):
+            distributed.fit(worker.model_of("rlif"), data, callbacks=[note], backup=backup)
+        assert not begun
+
+    def test_an_epoch_goes_on_with_as_many_batches_as_it_was_begun_with(self, tmp_path):
+        path, killed = tmp_path / "backup.npz", RuntimeError("in place of a kill")
+
+        def fail(batch, logs):
+            if batch == 2:
+                raise killed
+
+        def fit(batch_size, *callbacks):
+            model = worker.model_of("rlif")
+            data = distributed.batches(worker.X, worker.Y, batch_size)
+            distributed.fit(model, data, callbacks=callbacks, backup=path, save_freq=2, verbose=0)
+
+        with pytest.raises(RuntimeError, match="in place of a kill"):
+            fit(8, keras.callbacks.LambdaCallback(on_train_batch_end=fail))
+        with pytest.raises(ValueError, match="2 batches of an epoch of 5, which now has 2: go on"):
+            fit(20)
+        fit(8)
+
+    @pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
+    def test_the_gradient_is_summed_first_whatever_the_policy(self, policy):
+        """Seen by an optimizer that scales the loss, and by one that does not."""
+        optimizer = keras.optimizers.SGD(1.0, global_clipnorm=1.0)
+        if policy == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        weight = keras.Variable(np.zeros(2, "float32"))
+        optimizer.build([weight])
+        # Alone, (3, 4) would be clipped to a norm of 1; with the other replica's it is (0.5, 0.5).
+        other = tf.constant([-2.5, -3.5])
+        inner._all_reduce_sum_gradients = lambda pairs: [(g + other, v) for g, v in pairs]
+        two = types.SimpleNamespace(num_replicas_in_sync=2)
+        with distributed._summed_first(optimizer, two):
+            optimizer.apply_gradients([(tf.constant([3.0, 4.0]), weight)])
+        np.testing.assert_allclose(np.asarray(weight), [-0.5, -0.5])
+
+    def test_no_batches_are_refused(self):
+        """Their loss would be 0, and the best."""
+        model = worker.model_of("rlif")
+        data = tf.data.Dataset.from_tensor_slices((worker.X, worker.Y)).batch(16)
+        with pytest.raises(ValueError, match="no batches to train on"):
+            distributed.fit(model, data.take(0), verbose=0)
+        with pytest.raises(ValueError, match="no batches to evaluate"):
+            distributed.fit(model, data, 1, data.take(0), verbose=0)
+        with pytest.raises(ValueError, match="no batches to evaluate"):
+            distributed.evaluate(model, data.filter(lambda x, y: False))
+        with pytest.raises(ValueError, match=r"have no end: leave out .repeat\(\)"):
+            distributed.fit(model, data.repeat(), verbose=0)
+
+    def test_data_of_another_kind_is_refused(self):
+        model = worker.model_of("rlif")
+        with pytest.raises(TypeError, match="`data` must be .* Received: ndarray"):
+            distributed.fit(model, worker.X, worker.Y)
+        data = distributed.batches(worker.X, worker.Y, 8)
+        with pytest.raises(TypeError, match="`validation_data` must be .* Received: tuple"):
+            distributed.fit(model, data, validation_data=(worker.X, worker.Y))
+        with pytest.raises(ValueError, match="`save_freq` must be a positive integer"):
+            distributed.fit(model, data, save_freq=0)
+
     def test_what_is_not_compiled_or_restores_on_one_worker_only_is_refused(self, tmp_path):
         model = keras.Sequential([keras.Input((6, 5)), RLIF(2), TimeSum()])
         with pytest.raises(ValueError, match="must be compiled"):
             distributed.fit(model, None)
         keeps = keras.callbacks.BackupAndRestore(tmp_path)
+        data = distributed.batches(worker.X, worker.Y, 8)
         with pytest.raises(ValueError, match="pass backup=PATH"):
-            distributed.fit(worker.model_of("rlif"), None, callbacks=[keeps])
+            distributed.fit(worker.model_of("rlif"), data, callbacks=[keeps])
 
     def test_evaluate_is_that_of_keras(self):
         model = worker.model_of("rlif")
@@ -322,12 +402,12 @@ class TestSlurm:
     def test_ranks_are_in_the_order_of_the_nodes(self):
         """From node 10 on another order than that of texts, which TensorFlow's resolver has."""
         environ = {
-            "SLURM_STEP_NODELIST": "gpu[8-10],login-1,n[08,11]x",
-            "SLURM_STEP_TASKS_PER_NODE": "2,1(x4),3",
+            "SLURM_STEP_NODELIST": "gpu[8-10],login-1,n[08,11]x,r[1-2]n[3,5]",
+            "SLURM_STEP_TASKS_PER_NODE": "2,1(x4),3,1(x4)",
             "SLURM_PROCID": "4",
         }
         hosts = "gpu8:9000 gpu8:9001 gpu9:9000 gpu10:9000 login-1:9000 n08x:9000"
-        expected = f"{hosts} n11x:9000 n11x:9001 n11x:9002"
+        expected = f"{hosts} n11x:9000 n11x:9001 n11x:9002 r1n3:9000 r1n5:9000 r2n3:9000 r2n5:9000"
         cluster = distributed.slurm_cluster(environ, 9000)
         assert cluster["cluster"]["worker"] == expected.split()
         assert cluster["task"] == {"type": "worker", "index": 4}
@@ -336,11 +416,42 @@ class TestSlurm:
         assert distributed.slurm_cluster({}) is None
 
     @pytest.mark.parametrize(
-        "wrong", [{"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, {"SLURM_PROCID": "2"}]
+        "wrong",
+        [
+            {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"},
+            {"SLURM_STEP_TASKS_PER_NODE": "two"},
+            {"SLURM_PROCID": "2"},
+        ],
     )
     def test_what_does_not_fit_together_is_refused(self, wrong):
         with pytest.raises(ValueError, match="start the program with srun. Found: SLURM_PROCID"):
             distributed.slurm_cluster({**SLURM, "SLURM_PROCID": "0", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("{cluster", "Expecting property name"),
+        ('["a:1", "b:1"]', "has no attribute"),
+        ('{"cluster": {"worker": ["a:1", "b"]}}', "an address is HOST:PORT, and not 'b'"),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}}', "two tasks have the address a:1"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "it has no task {}"),
+        (
+            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+            "it has no task {'type': 'worker', 'index': 2}",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+            "its tasks must be workers, and a chief or none",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(monkeypatch, config, reason):
+    """TensorFlow would fail later, or wait for a worker that nobody is."""
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match="TF_CONFIG does not say where the workers are") as error:
+        distributed.strategy()
+    assert reason in str(error.value)
 
 
 @pytest.mark.parametrize(

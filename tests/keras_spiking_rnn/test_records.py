@@ -90,6 +90,18 @@ def test_a_folder_that_is_not_finished_is_not_read_and_is_written_anew(samples, 
         records.write(samples, tmp_path, SIZE)
 
 
+def test_shards_that_are_cut_off_or_missing_are_named(samples, tmp_path):
+    """A part of a compressed file reads as one, up to where it ends."""
+    records.write(samples, tmp_path, SIZE, shards=2)
+    shard = tmp_path / "events-00001-of-00002.tfrecord.gz"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="events-00001-of-00002.tfrecord.gz has .* bytes, and had"):
+        records.dataset(tmp_path, 1, steps=1, count=1)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match="events-00001-of-00002.tfrecord.gz is missing"):
+        records.batches(tmp_path, 1, steps=1, count=1)
+
+
 def test_wrong_recordings_are_named(samples, tmp_path):
     beyond = events.make([7], [0], [0], 1), 0
     with pytest.raises(ValueError, match="Recording 1: Event 0 has x=7"):

@@ -156,3 +156,12 @@ def test_join_concatenates_samples_and_adds_counts(counts):
     assert joined.final[0]["v"][:, 0].tolist() == [0, 0, -1, -1]
     assert joined.states["u"][0][:, 0, 0].tolist() == [0, 0, 1, 1]
     assert joined.wraps == joined.saturations == (None if counts[0] is None else [4, 6])
+
+
+def test_join_refuses_other_numbers_of_steps():
+    parts = [
+        reference.Simulation(np.zeros((2, steps, 4), np.int8), [], {}, None, None)
+        for steps in (3, 5)
+    ]
+    with pytest.raises(ValueError, match=r"have 3 and 5 steps, .* from Network\.stream"):
+        reference.join(parts)
