@@ -1,6 +1,5 @@
 import gc
 
-import keras
 import pytest
 from hypothesis import settings
 
@@ -18,6 +17,8 @@ def quick_collections():
 @pytest.fixture(autouse=True)
 def repeatable():
     """No test depends on what ran before it, or on luck."""
+    import keras  # Not above: the process that hands out the tests does not need it.
+
     keras.utils.set_random_seed(0)
 
 
