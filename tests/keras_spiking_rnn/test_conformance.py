@@ -454,10 +454,8 @@ class TestDtypes:
         for state in layer.get_initial_state(BATCH):
             assert keras.backend.standardize_dtype(state.dtype) == state_dtype
 
-    # Tracing the graph takes most of the time.
-    @pytest.mark.parametrize(
-        "name,eagerly", [("mixed_float16", False), ("mixed_bfloat16", True), ("float64", True)]
-    )
+    # Tracing the graph takes most of the time. In mixed_bfloat16 the states are as in mixed_float16.
+    @pytest.mark.parametrize("name,eagerly", [("mixed_float16", False), ("float64", True)])
     def test_training(self, model, policy, name, eagerly):
         policy(name)
         network = classifier(model)
@@ -517,7 +515,7 @@ class TestTraining:
         network.trainable = True
         assert len(layer.trainable_weights) == trainable
         layer.trainable = False
-        network.compile("sgd", "sparse_categorical_crossentropy")
+        network.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         network.fit(sequences(model), np.array([0, 1, 0]), verbose=0)
         assert_same(layer.get_weights(), before)
 
