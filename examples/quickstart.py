@@ -20,7 +20,7 @@ from keras_spiking_rnn import RLIF, PoissonEncoder, TimeSum
 
 PRESETS = {
     "full": {"train": 4000, "test": 1000, "stock": 20, "epochs": 20},
-    "quick": {"train": 1000, "test": 100, "stock": 4, "epochs": 3},
+    "quick": {"train": 960, "test": 100, "stock": 4, "epochs": 3},
 }
 STEPS = 20
 

@@ -447,7 +447,7 @@ def _recorded(step, state, steps):
 def _simulation(neuron):
     """The compiled loop over time of `neuron`, with currents of shape `(steps, ...)`."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def simulation(current, state, start, seed):
         def step(number, state):
             state, I = state  # noqa: E741
@@ -993,7 +993,7 @@ def _network_simulation(parts, neuron, window):
 
         return _recorded(step, states, inputs.shape[1] * window)
 
-    return tf.function(simulation, jit_compile=True)
+    return tf.function(simulation, jit_compile=True, autograph=False)
 
 
 class AdaptiveSpikingLSTM:

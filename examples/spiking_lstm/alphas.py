@@ -21,7 +21,7 @@ PAIRS = [PAPER, (1.0, 1.0), (0.3, 0.3), (4.0, 4.0), (0.3, 4.0), (0.03, 0.03), (3
 PRESETS = {
     "reduced": {"train": None, "test": None, "units": 100, "batch": 64, "epochs": 6, "pairs": 5},
     "paper": {"train": None, "test": None, "units": 1000, "batch": 100, "epochs": 200, "pairs": 7},
-    "quick": {"train": 300, "test": 100, "units": 16, "batch": 64, "epochs": 2, "pairs": 2},
+    "quick": {"train": 300, "test": 100, "units": 16, "batch": 50, "epochs": 2, "pairs": 2},
 }
 DRAWS = 3
 

@@ -23,7 +23,7 @@ MODELS = ("SpikingLSTM", "LSTM")
 PRESETS = {
     "reduced": {"train": None, "test": None, "units": 200, "batch": 128, "draws": 5},
     "paper": {"train": None, "test": None, "units": 1000, "batch": 100, "draws": 5},
-    "quick": {"train": 600, "test": 200, "units": 32, "batch": 64, "draws": 2},
+    "quick": {"train": 600, "test": 200, "units": 32, "batch": 50, "draws": 2},
 }
 EPOCHS = {
     "reduced": {"mnist": 40, "fashion": 8, "emnist": 4},

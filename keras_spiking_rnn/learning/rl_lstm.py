@@ -545,7 +545,7 @@ class RLLSTM:
     def _begin(self):
         restart = np.ones(self.networks, bool)
 
-        @tf.function
+        @tf.function(autograph=False)
         def begin(x, draw):
             agents = self._acted(_read(self._agents), x, tf.constant(restart), self._uniform(draw))
             _assign(self._agents, agents)
@@ -555,7 +555,7 @@ class RLLSTM:
 
     @functools.cached_property
     def _advance(self):
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def advance(reward, x, terminated, truncated, first, learn, draw):
             agents, error = self._learned(_read(self._agents), reward, x, terminated, learn)
             done = terminated | truncated

@@ -293,7 +293,7 @@ class TruncatedRTRL:
                 for name, value in weights.items()
             }
 
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def train(weights, x, targets, rate, included, step_weights, update):
             trials, networks, steps, _ = x.shape
             outputs = tf.TensorArray(
@@ -465,7 +465,7 @@ class TruncatedRTRL:
             loss = tf.reduce_sum(tf.square(error), axis=-1) / 2
             return after, loss, tf.reduce_max(tf.abs(error), axis=-1)
 
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def train(weights, symbols, targets, rate, included, noise):
             trials = symbols.shape[0]
             weights = dict(weights)

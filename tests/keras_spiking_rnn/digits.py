@@ -33,4 +33,5 @@ def learned(layers, x, y, train, epochs, learning_rate, batch_size, clipnorm=1.0
         metrics=["accuracy"],
     )
     model.fit(x[:train], y[:train], epochs=epochs, batch_size=batch_size, verbose=0)
-    return model, model.evaluate(x[train:], y[train:], verbose=0)[1]
+    # In one batch: each size of a batch is compiled. So `train` is best a multiple of `batch_size`.
+    return model, model.evaluate(x[train:], y[train:], batch_size=len(x) - train, verbose=0)[1]

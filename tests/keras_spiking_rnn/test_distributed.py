@@ -132,9 +132,9 @@ def test_the_history_is_that_of_all_replicas(first_launch, one_process, strategy
     assert expected.shape == (10,)
     np.testing.assert_allclose(found["spiking_lstm/seen/loss"], expected, rtol=1e-4)
     for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        expected = one_process["spiking_lstm"][f"log/{key}"]
+        expected = one_process["gated_lif"][f"log/{key}"]
         assert expected.shape == (2,)
-        np.testing.assert_allclose(found[f"spiking_lstm/log/{key}"], expected, rtol=1e-4)
+        np.testing.assert_allclose(found[f"gated_lif/log/{key}"], expected, rtol=1e-4)
 
 
 def test_the_worker_that_is_left_stops_and_names_the_one_that_is_gone(first_launch):
@@ -254,7 +254,7 @@ class TestOneDevice:
 
     def test_the_backup_of_another_model_is_refused(self, tmp_path):
         worker.train(tmp_path / "backup.npz", epochs=1)
-        other = worker.model_of("spiking_lstm")
+        other = worker.model_of("gated_lif")
         data = distributed.batches(worker.X, worker.Y, 8)
         with pytest.raises(ValueError, match="is the backup of another model: it has"):
             distributed.fit(other, data, backup=tmp_path / "backup.npz", verbose=0)

@@ -168,8 +168,17 @@ class TestTruncatedRTRL:
         symbols = random.integers(0, 4, (6, networks, steps))
         return symbols, random.integers(0, 5, (6, networks, scored))
 
-    @pytest.mark.parametrize("arguments", NETWORKS[:2] + [{**NETWORKS[3], "hidden": 0}])
-    @pytest.mark.parametrize("scored,update", [(7, "sequence"), (3, "sequence"), (1, "step")])
+    # Each network and each number of steps that count, not each pair of them.
+    @pytest.mark.parametrize(
+        "arguments,scored,update",
+        [
+            (NETWORKS[0], 7, "sequence"),
+            (NETWORKS[0], 1, "step"),
+            (NETWORKS[1], 3, "sequence"),
+            ({**NETWORKS[3], "hidden": 0}, 7, "sequence"),
+            ({**NETWORKS[3], "hidden": 0}, 1, "step"),
+        ],
+    )
     def test_symbols_are_one_hot_inputs(self, arguments, scored, update):
         network = TruncatedRTRL(4, 2, 5, **arguments)
         weights = float64(network.initial_weights(3, limit=1.0, memory_offset=0.5, seed=4))
@@ -370,9 +379,10 @@ class TestCompiledEnvironment:
             **{"learning_rate": 0.05, "limit": 0.8, "memory_offset": 1.0, "seed": 5, **arguments},
         )
 
-    @pytest.mark.parametrize("environment", [Recall(), Recall(4, time_limit=3)])
-    def test_the_loop_does_what_step_after_step_does(self, environment, monkeypatch):
-        # With the same random numbers, one call of `learn` for each step.
+    def test_the_loop_does_what_step_after_step_does(self, monkeypatch):
+        # With the same random numbers, one call of `learn` for each step. Episodes of the first two
+        # agents end, those of the third one are cut off.
+        environment = Recall(np.array([2, 2, 4]), time_limit=np.array([99, 99, 3]))
         agents, others = self.agents(), self.agents()
         monkeypatch.setattr(others, "_uniform", lambda draw: agents._uniform(draw, 1))
         draw = tf.function(agents._uniform, jit_compile=True)
@@ -406,28 +416,28 @@ class TestCompiledEnvironment:
         assert not converged.any()
 
     def test_chunks_and_snapshots_change_nothing(self):
-        agents, others, restored = (self.agents() for _ in range(3))
+        agents, restored = self.agents(), self.agents()
         agents.start(Recall())
+        beginning = agents.snapshot()
         whole = agents.train(60)
-        others.start(Recall())
-        others.train(25)
-        snapshot = others.snapshot()
-        others.train(35)
+        weights = {name: value.numpy() for name, value in agents.weights.items()}
+        agents.restore(beginning)
+        agents.train(25)
+        snapshot = agents.snapshot()
+        agents.train(35)
         restored.start(Recall())
         restored.restore(snapshot)
         restored.train(10)
         restored.train(25)
-        for name, value in agents.weights.items():
-            np.testing.assert_array_equal(value, others.weights[name])
-            np.testing.assert_array_equal(value, restored.weights[name])
-        for progress in (others.progress, restored.progress):
-            np.testing.assert_array_equal(progress.mean_return, whole.mean_return)
-            assert progress.steps.tolist() == [60] * 3
-        for steps in (7, 5):
-            others.start(Recall())
-            others.train(steps)
-        restored.restore(others.snapshot())
-        assert restored.steps == others.steps == 5
+        for those in (agents, restored):
+            for name, value in weights.items():
+                np.testing.assert_array_equal(those.weights[name], value)
+            np.testing.assert_array_equal(those.progress.mean_return, whole.mean_return)
+            assert those.progress.steps.tolist() == [60] * 3
+            assert those.steps == 60
+        agents.start(Recall())
+        restored.restore(agents.snapshot())
+        assert restored.steps == agents.steps == 0
 
     def test_agents_stop_learning_when_they_have_converged(self):
         agents = self.agents(networks=12, seed=3, trace_decay=0.5, temperature=0.1)

