@@ -140,6 +140,9 @@ class SpikingCell(keras.layers.Layer, DropoutRNNCell):
     unit = "unit"
     input_ndim = 2
 
+    # Whether the loop of a cell of this library can be compiled: `keras_spiking_rnn.fused`.
+    compiles = True
+
     def __init__(self, units, dropout=0.0, recurrent_dropout=0.0, seed=None, **kwargs):
         activity_regularizer = kwargs.pop("activity_regularizer", None)
         super().__init__(**kwargs)
@@ -581,8 +584,8 @@ class SpikingRNN(keras.layers.RNN):
         )
         if every is not None and cell.input_ndim != 2:
             raise ValueError(
-                f"{title} does not take `checkpoint_every`: its loop is that of "
-                "keras.layers.RNN. For less memory take smaller batches or fewer steps."
+                f"{title} does not take `checkpoint_every`, which is for sequences of vectors. "
+                "For less memory take smaller batches or fewer steps."
             )
         # Keras 3.12 loses the mask of inputs that it casts to half precision. The cell casts.
         self.autocast = False
@@ -641,7 +644,7 @@ class SpikingRNN(keras.layers.RNN):
             # Values, because the variables of a stateful layer change before the gradient.
             states = [
                 tf.broadcast_to(
-                    tf.convert_to_tensor(each), (ops.shape(sequences)[0], each.shape[-1])
+                    tf.convert_to_tensor(each), (ops.shape(sequences)[0], *each.shape[1:])
                 )
                 for each in initial_state
             ]
@@ -755,9 +758,8 @@ class SpikingRNN(keras.layers.RNN):
         """Whether the loop over these sequences is the compiled one."""
         cell = self.cell
         random = training and (cell.recurrent_dropout or getattr(cell, "noise_stddev", 0))
-        of_images = cell.input_ndim != 2
         unknown = sequences.shape[1] is None
-        keras_loop = self.unroll or mask is not None or unknown or random or of_images
+        keras_loop = self.unroll or mask is not None or unknown or random
         return self.fused and not keras_loop and fused.can_compile(cell)
 
     def projected(self, sequences, mask, training):

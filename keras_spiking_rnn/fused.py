@@ -24,7 +24,7 @@ NOT_OF_A_STEP = ("_initializer", "_regularizer", "_constraint", "dropout", "seed
 # The functions of cells that are equal, those that were used last at the end.
 _shared = {}
 MOST_SHARED = 128
-MOST_COMPILED = 64  # For each of them: ways of calling it, numbers of steps.
+MOST_COMPILED = 64  # For each of them: ways of calling it, numbers of steps, sizes of images.
 
 
 class Loop:
@@ -50,7 +50,8 @@ class Loop:
         """Runs the cell over sequences.
 
         Args:
-            net: The projected inputs of all steps, `(batch, steps, columns)`.
+            net: The projected inputs of all steps, `(batch, steps, columns)`. Of images there are
+                height and width between steps and columns, here and in all that follows.
             states: List of the states before the first step, each `(batch, units)`.
             training: Whether a gradient will be asked for. Without it nothing is kept for one; if
                 it is asked for nevertheless, the loop runs once more.
@@ -64,7 +65,7 @@ class Loop:
             A tuple `(outputs, states, largest)`: the outputs, `(batch, steps, units)` or
             `(batch, units)`; the list of the states after the last step; what was `observed`.
         """
-        cell, steps = self.cell, net.shape[1]
+        cell, sizes = self.cell, tuple(net.shape[1:-1])
         functions = functions_of(cell, self.go_backwards)
         parameters, weights = self.weights() if weights is None else weights
         # A custom gradient knows tensors, and lists of tensors.
@@ -79,7 +80,7 @@ class Loop:
             origins = [tf.reshape(operand, (-1,))[:1] for operand in operands]
             # Called eagerly, a tape would record the compiled functions as well.
             operands = [tf.stop_gradient(operand) for operand in operands]
-            forward = functions.compiled("forward", steps, training, all_outputs, observed)
+            forward = functions.compiled("forward", sizes, training, all_outputs, observed)
             outputs, after, largest, kept = forward(*grouped(operands))
             # What follows is all that stays in memory until the gradient is asked for.
             projected, *rest = grouped(operands)
@@ -89,11 +90,11 @@ class Loop:
             def gradient(d_outputs, *d_rest):
                 inside = kept
                 if not training:
-                    once_more = functions.compiled("forward", steps, True, all_outputs, None)
+                    once_more = functions.compiled("forward", sizes, True, all_outputs, None)
                     inside = once_more(again, *rest)[-1]
                 if all_outputs and cell.feeds_output:
                     inside = {str(cell.feedback): outputs, **inside}
-                backward = functions.compiled("backward", steps, all_outputs, net.shape[-1])
+                backward = functions.compiled("backward", sizes, all_outputs, net.shape[-1])
                 given = [needed, inside, *rest, d_outputs, list(d_rest[: len(states)])]
                 d_net, d_states, d_parameters, fed_back = _once(
                     backward, given, origins, cell.title
@@ -153,9 +154,9 @@ def can_compile(cell):
     """Whether a loop can be compiled for a cell.
 
     Not for a class of somebody else, any of whose methods may be its own, nor with an argument
-    that cannot be told from another one or has weights.
+    that cannot be told from another one or has weights, nor where a cell says so.
     """
-    if not is_own(cell):
+    if not is_own(cell) or not cell.compiles:
         return False
     arguments = _arguments_of_a_step(cell)
     has_weights = any(isinstance(each, keras.layers.Layer) for each in arguments.values())
@@ -233,10 +234,10 @@ class Functions:
         self.go_backwards = go_backwards
         self._compiled = {}
 
-    def compiled(self, name, steps, *options):
-        """The function `name` with its options, compiled for this number of steps."""
+    def compiled(self, name, sizes, *options):
+        """The function `name` with its options, for this number of steps and size of images."""
         # One function for all would be traced again for a second number, with an unknown one.
-        key = (name, steps, *options)
+        key = (name, sizes, *options)
         compiled = self._compiled.pop(key, None)
         if compiled is None:
             # A partial function has no code: TensorFlow would warn that one code is traced often.
@@ -430,9 +431,10 @@ def _agree(*tensors):
 
 
 def _buffer(like, columns):
-    return tf.zeros((tf.shape(like)[0], like.shape[1], columns), like.dtype)
+    return tf.zeros((tf.shape(like)[0], *like.shape[1:-1], columns), like.dtype)
 
 
 def _written(buffer, step, value):
     # In place; a `tf.TensorArray` has the steps first and would be copied to have the batch first.
-    return gen_xla_ops.xla_dynamic_update_slice(buffer, value[:, None], tf.stack([0, step, 0]))
+    start = [0, step] + [0] * (len(buffer.shape) - 2)
+    return gen_xla_ops.xla_dynamic_update_slice(buffer, value[:, None], tf.stack(start))

@@ -197,7 +197,8 @@ class FiringCell(SpikingCell):
         if source in ("integrated", "above_threshold"):
             d_V = d_V + self._d_analog(V - (theta if source != "integrated" else 0.0), d_output)
         d_parameters = {"leak": d_u * u_d, "membrane_bias": d_u}
-        return d_V, {name: ops.sum(d_parameters[name], axis=0) for name in parameters}
+        batch = tuple(range(ops.ndim(V) - 1))  # with the positions of images
+        return d_V, {name: ops.sum(d_parameters[name], axis=batch) for name in parameters}
 
     def _d_analog(self, source, d_output):
         return fused.slope(self.analog_activation, source, d_output)[1]
@@ -812,6 +813,11 @@ class ConvRLIF2DCell(FiringCell):
             value = ops.reshape(value, (-1, 1, 1))
         return value
 
+    @property
+    def compiles(self):
+        """Whether `retreat` knows the step: filters are the last axis, positions on their own."""
+        return self.data_format == "channels_last" and self.membrane_kernel_size is None
+
     def parameters(self):
         """The weights of equation (10): see `SpikingCell.parameters`."""
         return self.values("leak", "membrane_kernel", "membrane_bias")
@@ -819,7 +825,7 @@ class ConvRLIF2DCell(FiringCell):
     def firing(self, parameters, membrane, training):
         """The arguments of `fire_step` other than the membrane potential."""
         arguments = super().firing(parameters, membrane, training)
-        if self.membrane_kernel is not None:
+        if self.membrane_kernel_size is not None:
             arguments["alpha"] = parameters["membrane_kernel"]
             arguments["times"] = self._convolved_membrane
         return arguments

@@ -66,6 +66,7 @@ def test_noise_is_counted_beside_the_events_of_the_digits(records):
     assert numbers["noise_a_signal_event"]["0"] == 0
     # About 30 events a pixel and second are those of a digit.
     assert 0.8 < numbers["noise_a_signal_event"]["40"] < 2.5
+    assert len(numbers["networks"]) == 6  # three kinds, trained without noise and with it
     for (found,) in numbers["networks"].values():
         assert set(found["noisy"]) == {"0", "40"}
         assert found["noisy"]["0"] == pytest.approx(found["accuracy"], abs=1e-3)
@@ -109,6 +110,49 @@ def test_networks_differ_in_their_neurons_only(kind, layer, count):
     if kind == "conv-lif":
         names = [weight.name for weight in model.layers[0].trainable_weights]
         assert names == ["kernel", "bias"]
+
+
+def test_networks_of_lstm_may_have_a_size_of_their_own():
+    protocol = {"filters": [8, 16], "units": 64, "of_lstm": {"filters": [4, 9], "units": 16}}
+    parameters = {
+        kind: networks.network(kind, (4, 34, 34, 2), protocol, 10).count_params()
+        for kind in networks.TITLES
+    }
+    assert parameters["conv-lstm"] == pytest.approx(parameters["conv-rlif"], rel=0.05)
+    assert parameters["lstm"] == pytest.approx(parameters["rlif"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "protocol", [{"shift": 2}, {"turn": 20}, {"shift": 1, "turn": 10}], ids=str
+)
+def test_recordings_are_moved_in_training_all_frames_alike(protocol):
+    keras.utils.set_random_seed(0)
+    x = np.zeros((5, 3, 12, 10, 2), "uint8")
+    x[:, :2, 2:5, 4:8, 1] = 1
+    inputs = keras.Input(x.shape[1:])
+    outputs = inputs
+    for layer in networks.moved(x.shape[1:], protocol.get("shift", 0), protocol.get("turn", 0)):
+        outputs = layer(outputs)
+    model = keras.Model(inputs, outputs)
+    np.testing.assert_array_equal(model(x), x)
+    moved = np.asarray(model(x, training=True))
+    assert set(np.unique(moved)) == {0, 1}
+    np.testing.assert_array_equal(moved[:, 0], moved[:, 1])
+    assert not moved[:, 2].any() and not moved[..., 0].any()
+    assert len({each.tobytes() for each in moved}) > 1  # each recording in its own way
+    if "turn" not in protocol:
+        # Of the same size, at most 2 pixels away.
+        assert (moved.sum(axis=(1, 2, 3, 4)) == 24).all()
+        assert moved[:, 0, 0:7, 2:10].sum() == 5 * 12
+
+
+def test_layers_that_move_nothing_are_not_there():
+    assert networks.moved((3, 4, 4, 2), 0, 0) == []
+
+
+def test_several_shares_are_a_mean_and_a_deviation():
+    assert networks.spread([0.5, 0.7]) == "60.0 ± 10.0 %"
+    assert networks.spread([0.5]) == "50.0 %"
 
 
 def recording(times, x=0):

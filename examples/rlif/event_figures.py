@@ -38,7 +38,7 @@ def windows(record):
 
 
 def noise(record):
-    """Accuracy over the amount of noise events, of each kind of network."""
+    """Accuracy over the amount of noise events, of each kind of network, with its deviation."""
     numbers = record["numbers"]
     protocol = record["config"]["protocol"]
     figure, (axes,) = axes_of(1, len(protocol["trained_with"]), 3.6, sharey=True)
@@ -46,9 +46,10 @@ def noise(record):
     for ax, trained_with in zip(axes, protocol["trained_with"], strict=True):
         for color, kind in zip(plots.COLORS, protocol["kinds"], strict=False):
             found = numbers["networks"][f"{kind}, {trained_with}"]
-            shown = [np.mean([each["noisy"][rate] for each in found]) for rate in share]
+            of_rates = np.array([[each["noisy"][rate] for rate in share] for each in found])
             label = networks.TITLES[kind]
-            ax.plot(list(share.values()), shown, "o-", color=color, label=label)
+            options = {"yerr": of_rates.std(axis=0), "color": color, "label": label}
+            ax.errorbar(list(share.values()), of_rates.mean(axis=0), fmt="o-", **options)
         ax.set(xlabel="noise events for each event", ylim=(0, 1))
         amount = share[str(trained_with)]
         ax.set_title(f"trained with {amount:.2f}" if amount else "trained without noise")

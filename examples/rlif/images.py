@@ -24,13 +24,14 @@ REDUCED = {
 PAPER = {**REDUCED, "count": 2000, "steps": 20, "filters": [32, 64], "epochs": 50}
 PRESETS = {
     "reduced": {
+        "mnist": {**REDUCED, "epochs": 20, "dropout": 0.5, "shift": 2, "turn": 10},
         "fashion": {**REDUCED, "train": 6000, "test": 1000, "epochs": 6, "dropout": 0.25},
     },
     "paper": {},
     "quick": {},
 }
 # A frame of the camera of the scales has four times the pixels.
-OF_SCALES = {**REDUCED, "filters": [8, 16], "train": 1000, "test": 300, "epochs": 8}
+OF_SCALES = {**REDUCED, "filters": [8, 16], "train": 2000, "test": 500, "epochs": 8}
 OTHERWISE = {
     "reduced": REDUCED,
     "paper": PAPER,

@@ -36,13 +36,17 @@ def network(kind, inputs, protocol, classes):
     Args:
         kind: A key of `TITLES`.
         inputs: Shape of one input: `(steps, height, width, 2)`.
-        protocol: Dictionary with `filters` of the two layers of convolutions, `units` of the layer
-            of the fully connected networks, and `dropout` before the classifier, if there is any.
+        protocol: Dictionary with `filters` of the two layers of convolutions and `units` of the
+            layer of the fully connected networks, and if there are any `of_lstm`, a dictionary of
+            those of LSTM networks instead, `dropout` before the classifier, `shift` and `turn` as
+            of `moved`.
         classes: Number of classes.
 
     Returns:
         A `keras.Sequential` that is not compiled.
     """
+    if "lstm" in kind:
+        protocol = {**protocol, **protocol.get("of_lstm", {})}
 
     def convolution(number):
         filters, window = protocol["filters"][number], WINDOWS[number]
@@ -80,6 +84,7 @@ def network(kind, inputs, protocol, classes):
     return keras.Sequential(
         [
             keras.Input(inputs),
+            *moved(inputs, protocol.get("shift", 0), protocol.get("turn", 0)),
             *layers,
             TimeSum(mean=True, name="sum"),
             keras.layers.Flatten(),
@@ -88,6 +93,36 @@ def network(kind, inputs, protocol, classes):
         ],
         name=kind.replace("-", "_"),
     )
+
+
+def moved(inputs, shift, turn):
+    """Layers that move each recording in training, all of its frames alike; none if they need not.
+
+    That is what other places and angles before the camera would do. Pixels stay 0 or 1; what is
+    moved out of the frame is lost.
+
+    Args:
+        inputs: As of `network`.
+        shift: Largest way up or down, and to a side, in pixels.
+        turn: Largest angle in degrees.
+    """
+    steps, height, width, polarities = inputs
+    options = {"fill_mode": "constant", "interpolation": "nearest"}
+    layers = []
+    if shift:
+        layers.append(keras.layers.RandomTranslation(shift / height, shift / width, **options))
+    if turn:
+        layers.append(keras.layers.RandomRotation(turn / 360, **options))
+    if not layers:
+        return []
+    return [
+        # All steps as the channels of one image.
+        keras.layers.Permute((2, 3, 1, 4)),
+        keras.layers.Reshape((height, width, steps * polarities)),
+        *layers,
+        keras.layers.Reshape((height, width, steps, polarities)),
+        keras.layers.Permute((3, 1, 2, 4)),
+    ]
 
 
 def compile_for(model, samples, epochs, rate=RATE):
@@ -148,12 +183,21 @@ def percent(share):
     return f"{100 * share:.1f} %"
 
 
+def spread(shares):
+    """The mean of several shares in percent, and their deviation if there are several."""
+    deviation = f" ± {100 * np.std(shares):.1f}" if len(shares) > 1 else ""
+    return f"{100 * np.mean(shares):.1f}{deviation} %"
+
+
 def differences(protocol, parts):
     """The protocol in words; the paper states none of it but a size of 128 x 128."""
     (x, _), (held, _), (x_test, _) = parts
     steps, height, width = x.shape[1:4]
+    shift, turn = protocol.get("shift", 0), protocol.get("turn", 0)
+    moved = f", moved by up to {shift} pixels and {turn} degrees in training"
     return (
         f"{len(x) + len(held)} recordings, {len(x_test)} to test; {steps} frames of "
         f"{protocol['count']} events, {height} x {width} pixels (paper 128 x 128), "
         f"{' and '.join(map(str, protocol['filters']))} filters, {protocol['epochs']} epochs"
+        + (moved if shift or turn else "")
     )

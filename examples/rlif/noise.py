@@ -6,9 +6,12 @@
 The paper claims an "ultra anti-interference ability" and has no experiment on it. Here background
 events come to those of the digits, synthetic both, anywhere and at any time. Windows have a fixed
 number of events, so noise takes the place of the digit's. Networks are trained without it and
-tested with several amounts, and are trained with some of it as well. All have the same training.
+tested with several amounts, and are trained with some of it as well. All have the same training,
+and those of LSTM about as many parameters as those of RLIF, for which they have fewer units.
 Writes the record `noise-PRESET-SEED.json`.
 """
+
+import itertools
 
 import numpy as np
 
@@ -22,17 +25,19 @@ PRESETS = {
         **images.REDUCED,
         "filters": [8, 16],
         "units": 128,
+        "of_lstm": {"filters": [4, 9], "units": 32},
         "train": 2000,
         "test": 500,
         "epochs": 6,
-        "kinds": ["conv-rlif", "conv-lif", "rlif", "lif", "lstm"],
+        "kinds": list(networks.TITLES),
         "rates": [0, 5, 10, 20, 40, 80],
-        "trained_with": [0],
-        "networks": 1,
+        "trained_with": [0, 20],
+        "networks": 3,
     },
     "paper": {
         **images.REDUCED,
         "units": 256,
+        "of_lstm": {"filters": [7, 15], "units": 64},
         "kinds": list(networks.TITLES),
         "rates": [0, 5, 10, 20, 40, 80],
         "trained_with": [0, 20],
@@ -41,9 +46,10 @@ PRESETS = {
     "quick": {
         **images.OTHERWISE["quick"],
         "units": 8,
+        "of_lstm": {"units": 2},
         "kinds": ["conv-rlif", "lif", "lstm"],
         "rates": [0, 40],
-        "trained_with": [0],
+        "trained_with": [0, 40],
         "networks": 1,
     },
 }
@@ -77,8 +83,8 @@ def rows(numbers, protocol, share, differences):
         for kind in protocol["kinds"]:
             found = numbers[f"{kind}, {trained_with}"]
             of_rates = ", ".join(
-                f"{share[rate]:.2f}: {networks.percent(np.mean([e['noisy'][rate] for e in found]))}"
-                for rate in share
+                f"{amount:.2f}: {networks.spread([each['noisy'][rate] for each in found])}"
+                for rate, amount in share.items()
             )
             result.append(
                 {
@@ -111,29 +117,32 @@ def main(arguments=None):
     pixels, lasting = np.prod(test.sensor_size[:2]), [np.ptp(e["t"]) / 1e6 for e, _ in test]
     a_rate = float(np.mean([pixels * t / len(e) for t, (e, _) in zip(lasting, test, strict=True)]))
     share = {rate: round(int(rate) * a_rate, 3) for rate in tests}
-    numbers = {}
-    for trained_with in protocol["trained_with"]:
-        # Other draws of the noise than those of the test.
-        training = cameras.validated(frames(train, trained_with, given.seed + 1000))
-        for kind in protocol["kinds"]:
-            found = numbers[f"{kind}, {trained_with}"] = []
-            for seed in range(given.seed, given.seed + protocol["networks"]):
-                model, each = networks.measured(
-                    (*training, tests["0"]),
-                    protocol,
-                    kind,
-                    cameras.CLASSES[DATASET],
-                    output,
-                    f"{kind}-{trained_with}-{seed}",
-                    seed,
-                )
-                each["noisy"] = {rate: tested(model, *part) for rate, part in tests.items()}
-                found.append(each)
-                print(f"{networks.TITLES[kind]}, trained with {trained_with}: {each['noisy']}")
+    # Other draws of the noise than those of the test.
+    training = {
+        rate: cameras.validated(frames(train, rate, given.seed + 1000))
+        for rate in protocol["trained_with"]
+    }
+    which = list(itertools.product(protocol["trained_with"], protocol["kinds"]))
+    numbers = {f"{kind}, {trained_with}": [] for trained_with, kind in which}
+    for seed in range(given.seed, given.seed + protocol["networks"]):
+        for trained_with, kind in which:
+            model, each = networks.measured(
+                (*training[trained_with], tests["0"]),
+                protocol,
+                kind,
+                cameras.CLASSES[DATASET],
+                output,
+                f"{kind}-{trained_with}-{seed}",
+                seed,
+            )
+            each["noisy"] = {rate: tested(model, *part) for rate, part in tests.items()}
+            numbers[f"{kind}, {trained_with}"].append(each)
+            print(f"{networks.TITLES[kind]}, trained with {trained_with}: {each['noisy']}")
     differences = (
         f"synthetic events of {len(train)} digits, {len(test)} to test; accuracy by noise events "
         f"for each event; {protocol['steps']} frames of {protocol['count']} events, 34 x 34 "
-        f"pixels, {protocol['epochs']} epochs, mean of {protocol['networks']} networks"
+        f"pixels, {protocol['epochs']} epochs, mean and deviation of {protocol['networks']} "
+        "networks"
     )
     experiment.record(
         "rlif.noise",

@@ -22,9 +22,9 @@ PRESETS = {
     "reduced": {
         **images.REDUCED,
         "filters": [8, 16],
-        "train": 1500,
+        "train": 2000,
         "test": 500,
-        "epochs": 6,
+        "epochs": 8,
         "series": REDUCED,
     },
     "paper": {**images.REDUCED, "series": REDUCED},

@@ -423,6 +423,62 @@ class TestWork:
         assert len(traces) == before > 0
 
 
+class TestImages:
+    X = np.random.default_rng(3).normal(0.0, 1.0, (3, 7, 6, 5, 2)).astype("float32")
+
+    @classmethod
+    def pair(cls, **options):
+        """A layer, and one with the same weights in Keras' loop."""
+        plain = type("Plain", (InKerasLoop, ConvRLIF2D), {})
+        found = [each(4, (3, 2), return_state=True, **options) for each in (ConvRLIF2D, plain)]
+        for each in found:
+            each.build(cls.X.shape)
+        generator = np.random.default_rng(1)
+        for a, b in zip(*(each.trainable_weights for each in found), strict=True):
+            a.assign_add(generator.normal(0, 0.2, a.shape))
+            b.assign(a)
+        return found
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            SEQUENCES,
+            BACKWARDS,
+            {**SEQUENCES, "strides": (2, 1), "padding": "same", "dropout": 0.3, "seed": 1},
+            {**SEQUENCES, "use_bias": False, "use_membrane_bias": False},
+            {**SEQUENCES, "threshold": [0.3, 0.5, 0.7, 0.9], "reset": [0.0, -0.2, 0.1, 0.2]},
+            *(
+                {**SEQUENCES, "output_mode": "analog", "analog_source": s}
+                for s in ("leaked", "reset")
+            ),
+        ],
+        ids=str,
+    )
+    def test_it_equals_the_loop_of_keras(self, options):
+        layer, plain = self.pair(**options)
+        assert_equal(results(layer, self.X, True), results(plain, self.X, True))
+        assert layer._fused is not None and plain._fused is None
+
+    def test_initial_states_and_other_sizes_of_a_batch(self):
+        layer, plain = self.pair(return_sequences=True)
+        states = [tf.random.stateless_uniform((5, 4, 4, 4), (1, 2))]
+        x = np.concatenate([self.X, self.X[:2]])
+        for _ in range(2):
+            actual, expected = (each(x, initial_state=states) for each in (layer, plain))
+            assert_equal(dict(enumerate(actual)), dict(enumerate(expected)))
+            x, states = x[:3], [states[0][:3]]
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"membrane_kernel_size": 3}, {"data_format": "channels_first"}, {"noise_stddev": 0.1}],
+        ids=str,
+    )
+    def test_what_keras_loop_is_for(self, options):
+        layer = ConvRLIF2D(4, 2, **options)
+        layer.build(self.X.shape)
+        assert not layer.is_fused(tf.constant(self.X), None, True)
+
+
 class TestCheckpoints:
     @pytest.mark.parametrize(("every", "steps"), [(1, 3), (5, 12), (40, 12)])
     @pytest.mark.parametrize("name", ["RLIF", "GatedLIF, version 2, 6 bits"])
