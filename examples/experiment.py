@@ -17,6 +17,7 @@ A record is a dictionary, saved as JSON:
         ours        our number, made from `numbers`
         beside      what stands beside it, such as a conventional network of the same size
         protocol    what differs from the paper's protocol
+        report      of a row of the chip: the name of the page beside the record
 """
 
 import argparse

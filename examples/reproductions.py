@@ -6,6 +6,7 @@ Replaces what is between the two lines that mark the table. With --print it only
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from examples import experiment
@@ -28,12 +29,21 @@ HEADINGS = (
 )
 
 
-def table(records):
-    """The Markdown table of records, a line for each of their rows."""
+def table(found, page):
+    """The Markdown table of records, a line for each of their rows.
+
+    Args:
+        found: Pairs of the folder of a record, and the record.
+        page: The page that the table is for, from which links to reports are relative.
+    """
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
-    for record in records:
+    for folder, record in found:
         for row in record["rows"]:
-            texts = [row[key] or "–" for key in experiment.ROW]
+            shown = dict(row)
+            if row.get("report"):
+                link = Path(os.path.relpath(folder / row["report"], page.parent)).as_posix()
+                shown["ours"] += f" ([report]({link}))"
+            texts = [shown[key] or "–" for key in experiment.ROW]
             minutes = f"{record['seconds'] / 60:.1f}"
             lines.append((*texts, str(record["seed"]), f"`{record['command']}`", minutes))
     rows = [[cell.replace("|", "\\|") for cell in line] for line in lines]
@@ -47,13 +57,17 @@ def main(arguments=None):
     parser.add_argument("--print", action="store_true", help="show the table, write nothing")
     given = parser.parse_args(arguments)
     # `sorted` keeps the order of the names within a paper.
-    records = [record for folder in given.results for record in experiment.load(folder).values()]
-    records = [record for record in records if record["rows"]]
-    records.sort(key=lambda record: record["rows"][0]["paper"])
+    found = [
+        (folder, record)
+        for folder in given.results
+        for record in experiment.load(folder).values()
+        if record["rows"]
+    ]
+    found.sort(key=lambda pair: pair[1]["rows"][0]["paper"])
     if given.print:
-        print(table(records))
+        print(table(found, given.page))
         return
-    experiment.between_marks(given.page, table(records))
+    experiment.between_marks(given.page, table(found, given.page))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The table over all experiments, from records that are made up."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from examples import experiment, reproductions
@@ -23,6 +26,7 @@ def save(folder, name, paper, **row):
 def folders(tmp_path):
     save(tmp_path / "src", "depth", "004", what="Depth", ours="5 layers")
     save(tmp_path / "lstm", "images", "003", what="Digits", ours="94 %", beside="LSTM 96 %")
+    save(tmp_path / "lstm", "on_chip", "003", what="On Lava", ours="93 %", report="page.html")
     return [str(tmp_path / "src"), str(tmp_path / "lstm")]
 
 
@@ -30,8 +34,11 @@ def test_rows_are_in_the_order_of_the_papers(folders, capsys):
     reproductions.main(["--print", "--results", *folders])
     lines = capsys.readouterr().out.splitlines()
     assert len({line.count("|") for line in lines}) == 1
+    link = os.path.relpath(Path(folders[1]) / "page.html", reproductions.PAGE.parent)
+    report = f"[report]({Path(link).as_posix()})"
     assert lines[2:] == [
         "| 003 | Digits | – | 94 % | LSTM 96 % | – | 3 | `python -m images` | 1.5 |",
+        f"| 003 | On Lava | – | 93 % ({report}) | – | – | 3 | `python -m on_chip` | 1.5 |",
         "| 004 | Depth | – | 5 layers | – | – | 3 | `python -m depth` | 1.5 |",
     ]
 
