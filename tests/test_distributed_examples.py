@@ -59,6 +59,8 @@ def test_a_table_needs_the_folder_of_its_record(tmp_path, capsys):
     with pytest.raises(SystemExit):
         measure.main(["--page", str(tmp_path / "page.md")])
     assert "--page needs the folder --output" in capsys.readouterr().err
+
+
 def test_recordings_are_images_to_a_convolution(recordings):
     """The frames of a record of a camera of 34 times 34 pixels, of which two layers keep 9 x 9."""
     windows = {"steps": 4, "time": 70_000}

@@ -97,6 +97,29 @@ def test_without_training_on_it_is_the_plain_export(halves):
     assert record["spikes"] == np.count_nonzero(simulated.states["spikes"][0]) / 64
 
 
+def test_another_measure_takes_the_place_of_the_accuracy(halves):
+    x, y = halves
+    sequences = keras.Sequential(
+        [keras.Input((6, 8)), SpikingLSTM(8, return_sequences=True), keras.layers.Dense(1)]
+    )
+    wanted = np.tile(y[:, None, None], (1, 6, 1)).astype("float32")
+
+    def fine_tune(aware):
+        aware.compile(keras.optimizers.Adam(0.01), "mse")
+        aware.fit(x[:96], wanted[:96], verbose=0)
+
+    def error(y, outputs):
+        return float(np.mean((outputs - y) ** 2))
+
+    record = deploy(sequences, x[:96], x[96:], wanted[96:], fine_tune, None, measure=error)
+    assert record["float"] == pytest.approx(
+        error(wanted[96:], sequences.predict(x[96:], verbose=0))
+    )
+    assert record["aware"] == pytest.approx(record["integers"], rel=1e-5)
+    assert record["lava"] == record["integers"] < record["float"]
+    assert record["lava_samples"] == 64
+
+
 def test_a_network_of_src_arrives_on_the_chip(tmp_path):
     options = ["--preset", "quick", "--neurons", "src", "--output", str(tmp_path)]
     chip.main(options)
@@ -106,4 +129,5 @@ def test_a_network_of_src_arrives_on_the_chip(tmp_path):
     assert (found["mismatches"], found["changed"]) == (0, 0)
     (row,) = record["rows"]
     assert row["ours"].endswith("of 4 (0 mismatches)")
-    assert (tmp_path / "mnist-rate" / "quick-0" / found["report"]).exists()
+    assert found["report"] == row["report"] == "chip-mnist-rate-quick-0-src.html"
+    assert (tmp_path / found["report"]).exists()

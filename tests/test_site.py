@@ -63,6 +63,13 @@ def test_files_from_outside_of_docs_are_linked(site):
     assert (site / "benchmarks" / "results" / "growth.png").exists()
 
 
+def test_reports_of_the_chip_are_linked(site):
+    page = (site / "reproductions.html").read_text()
+    reports = re.findall(r'href="(examples/[^"]+\.html)"', page)
+    assert len(reports) == len(list(ROOT.glob("examples/*/results/*.html"))) > 0
+    assert all("Parity report" in (site / report).read_text() for report in reports)
+
+
 def test_docstrings_are_in_the_reference(site):
     page = (site / "reference" / "layers.html").read_text()
     assert 'id="keras_spiking_rnn.RLIF"' in page and "zero_output_for_mask" in page

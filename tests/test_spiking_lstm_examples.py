@@ -9,12 +9,32 @@ import pytest
 import soundfile
 
 from examples import experiment
-from examples.spiking_lstm import ablation, alphas, chip, figures, images, periodic, speech, text
+from examples.spiking_lstm import (
+    ablation,
+    alphas,
+    chip,
+    chip_periodic,
+    chip_speech,
+    chip_text,
+    figures,
+    images,
+    periodic,
+    speech,
+    text,
+)
 
 pytestmark = pytest.mark.xdist_group("spiking_lstm_examples")  # one run for all
 
 NO_DROPOUT = {"dropout": 0.0, "input_dropout": 0.0}
 STORY = "the cat sat on the mat. the dog sat on the log. a cat and a dog sat. " * 130
+
+
+def on_lava(folder):
+    """What a program of the chip has measured, if Lava does what was trained in integers."""
+    numbers = record_of(folder)["numbers"]
+    assert numbers["mismatches"] == numbers["changed"] == 0
+    assert (folder / numbers["report"]).read_text().startswith("<!DOCTYPE html>")
+    return numbers
 
 
 def record_of(folder):
@@ -57,12 +77,9 @@ class TestChip:
         pytest.importorskip("lava")
         folder, record = digits
         chip.main(["--preset", "quick", "--output", str(folder), "--results", str(folder / "c")])
-        numbers = record_of(folder / "c")["numbers"]
-        assert numbers["mismatches"] == 0
+        numbers = on_lava(folder / "c")
         assert numbers["lava_samples"] == chip.TUNING["quick"]["lava"]
         assert abs(numbers["float"] - record["numbers"]["SpikingLSTM"]["accuracy"]) < 0.15
-        page = folder / "mnist-quick-0" / numbers["report"]
-        assert page.read_text().startswith("<!DOCTYPE html>")
 
 
 class TestPeriodic:
@@ -92,6 +109,16 @@ class TestPeriodic:
         for name in ("spiking_lstm_spikes", "spiking_lstm_sequences"):
             assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert not (tmp_path / "spiking_lstm_alphas.png").exists()
+        pytest.importorskip("lava")
+        on_chip = tmp_path / "chip"
+        chip_periodic.main(
+            ["--preset", "quick", "--output", str(tmp_path), "--results", str(on_chip)]
+        )
+        found = on_lava(on_chip)
+        last = numbers["SpikingLSTM"]["stages"][-1]["squared_error"]
+        assert found["float"] == pytest.approx(last, rel=0.2)  # another draw
+        assert found["lava"] == pytest.approx(found["integers"], rel=0.2)
+        assert found["lava_samples"] == chip_periodic.TUNING["quick"]["lava"]
 
 
 class TestText:
@@ -214,6 +241,29 @@ class TestText:
         np.testing.assert_allclose(model(read)[..., 4], 2 * before[..., 4], rtol=1e-5)
         np.testing.assert_allclose(model(read)[..., :4], before[..., :4], rtol=1e-5)
 
+    @pytest.mark.parametrize("level", text.LEVELS)
+    def test_one_hot_spikes_say_what_symbols_say(self, level):
+        model = text.build("SpikingLSTM", level, 5, 8, NO_DROPOUT, seed=0)
+        for weights in (model.get_layer("memory").trainable_variables, [model.weights[-1]]):
+            for each in weights:
+                each.assign(np.random.default_rng(0).normal(size=each.shape))
+        read = np.array([[1, 3, 2, 0, 4, 4]])
+        spiking = chip_text.on_spikes(model, level, 5)
+        expected = np.asarray(model(read))
+        found = np.asarray(spiking(chip_text.one_hot(read, 5).astype("float32")))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        assert np.ptp(expected) > 0
+
+    def test_the_perplexity_of_pieces_is_that_of_the_text(self, monkeypatch):
+        monkeypatch.setattr(text, "READ", 10)
+        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
+        read = np.random.default_rng(0).integers(0, 5, 24)
+        x, y = chip_text.pieces(read)
+        assert x.shape == y.shape == (3, 10)
+        assert (y == chip_text.PADDING).sum() == 7
+        found = chip_text.perplexity(y, model.predict(x, verbose=0))
+        assert found == pytest.approx(text.test_perplexity(model, read), rel=1e-5)
+
     def test_a_temperature_of_0_is_refused(self):
         model = text.build("LSTM", "character", 4, 8, NO_DROPOUT, seed=0)
         corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None, None)
@@ -238,6 +288,12 @@ class TestText:
         assert re.fullmatch(r"the c.{10}\n", capsys.readouterr().out)
         with pytest.raises(FileNotFoundError, match="0 of 3 epochs. Train it first: the same"):
             text.main([*arguments, "--generate", "The c", "--seed", "1"])
+        pytest.importorskip("lava")
+        chip_text.main([*arguments, "--results", str(tmp_path / "chip")])
+        found = on_lava(tmp_path / "chip")
+        assert found["float"] == pytest.approx(spiking["perplexity"], rel=1e-4)
+        assert found["lava"] == found["integers"] == pytest.approx(found["aware"], rel=1e-4)
+        assert found["lava"] < record["numbers"]["unigram"]
 
     def test_wikitext_2_from_the_published_files(self, tmp_path):
         for part in ("train", "valid", "test"):
@@ -289,6 +345,25 @@ class TestSpeech:
         assert list(record["numbers"]) == list(chosen)
         assert sizes == [10]  # two digits, five indices
         assert record["rows"] == []
+
+    def test_spikes_of_the_features_arrive_on_the_chip(self, trained):
+        pytest.importorskip("lava")
+        folder, common, _ = trained
+        options = [*common, "--data-dir", str(folder), "--results", str(folder / "chip")]
+        chip_speech.main(options)
+        found = on_lava(folder / "chip")
+        assert (found["samples"], found["lava_samples"]) == (10, 4)
+        assert found["float"] > 0.6  # chance is 0.5
+
+    def test_spikes_of_a_feature_are_those_of_the_quantiles_below_it(self):
+        training = np.arange(60.0).reshape(60, 1, 1) * [[[1], [100]]]  # (60, 2 steps, 1 feature)
+        x = np.array([[[0.0], [0.0]], [[25.0], [2500.0]], [[59.0], [5900.0]]])
+        found = chip_speech.spikes(x, training).astype(int)
+        levels = chip_speech.LEVELS
+        assert found.shape == (3, 2, levels)
+        assert found[:, 0].tolist() == found[:, 1].tolist()  # each step has its own quantiles
+        assert found.sum(axis=-1)[:, 0].tolist() == [0, 2, levels]
+        assert found[1, 0].tolist() == [1, 1, 0, 0, 0]
 
     def test_from_a_file_to_a_label(self, trained, capsys):
         folder, common, _ = trained

@@ -15,7 +15,10 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 # Linked to by the pages; on the site they are as if they were in docs/.
-OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "benchmarks/results")
+OUTSIDE = (
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "benchmarks/results"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("examples/*/results/*.html"))),
+)
 # Their tables get the room of the table of contents.
 WIDE = ("reproductions.md", "adaptive_lstm.md", "support.md", "benchmarks/results/README.md")
 LINK = re.compile(r"(!?\[([^\]]*)\]\()([^)#\s:]+)(#[^)\s]*)?\)")

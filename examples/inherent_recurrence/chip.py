@@ -16,7 +16,7 @@ import numpy as np
 
 from examples import experiment
 from examples.inherent_recurrence import networks, table
-from examples.on_chip import deploy
+from examples.on_chip import deploy, page_of, require
 from keras_spiking_rnn import LIF, GatedLIF, TimeSum
 
 NAME = "inherent_recurrence/chip"
@@ -158,6 +158,7 @@ def rows(numbers, protocol):
                 f"seed, inputs of {LEVELS} spikes a coefficient; {found['samples']} recordings to "
                 f"test on, {found['lava_samples']} of them on Lava: {found['mismatches']} outputs "
                 f"and states differ; {found['spikes']:.0f} outputs above 0 an inference",
+                "report": found["report"],
             }
         )
     return result
@@ -169,6 +170,7 @@ def main(arguments=None):
     parser.add_argument("--bits", nargs="+", type=int, choices=BITS, default=BITS)
     parser.add_argument("--neurons", nargs="+", choices=networks.SPIKING, default=networks.SPIKING)
     given = parser.parse_args(arguments)
+    require()
     protocol = PRESETS[given.preset]
     output = experiment.directory(given, NAME, protocol)
     (x, y), (x_test, y_test) = table.parts_of("vowels", None, given.data_dir)
@@ -180,8 +182,8 @@ def main(arguments=None):
         for bits in given.bits:
             key = f"{neuron}-{bits}"
             kept = output / f"{key}.json"
-            if not kept.exists():
-                report = output / f"{key}.html"
+            report = page_of("inherent_recurrence.chip", "chip", given, key)
+            if not (kept.exists() and report.exists()):
                 experiment.write(
                     kept,
                     json.dumps(measured(neuron, bits, parts, protocol, given.seed, report)),

@@ -4,7 +4,7 @@
     python -m examples.rlif.chip --preset quick     a minute
 
 Its inputs are frames of synthetic events of real digits, which are spikes. Writes the record
-`chip-PRESET-SEED.json` and, beside the checkpoints, a page about the network, `conv-rlif.html`.
+`chip-PRESET-SEED.json` and, beside it, a page about the network.
 """
 
 import time
@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from examples import experiment
-from examples.on_chip import deploy
+from examples.on_chip import deploy, page_of, require
 from examples.rlif import cameras, images, networks
 
 DATASET = "mnist"
@@ -40,6 +40,7 @@ def rows(found, differences):
             f"{networks.percent(found['exported'])}, {aware}; "
             f"{found['spikes']:,.0f} spikes an inference",
             "protocol": differences,
+            "report": found["report"],
         }
     ]
 
@@ -47,6 +48,7 @@ def rows(found, differences):
 def main(arguments=None):
     parser = experiment.parser(__doc__, "rlif/chip", PRESETS, images.SOURCES)
     given = parser.parse_args(arguments)
+    require()
     protocol = PRESETS[given.preset]
     config = {"dataset": DATASET, "source": given.source, "protocol": protocol}
     output = experiment.directory(given, "rlif/chip", config)
@@ -70,7 +72,7 @@ def main(arguments=None):
         y_test,
         fine_tune=fine_tune,
         lava_samples=protocol["lava"],
-        report=output / "conv-rlif.html",
+        report=page_of("rlif.chip", "chip", given),
     )
     print(found)
     experiment.record(

@@ -9,7 +9,7 @@ Takes the network that `images` has trained with the same arguments, or trains i
 import time
 
 from examples import experiment
-from examples.on_chip import deploy
+from examples.on_chip import deploy, page_of, require
 from examples.spiking_lstm import images
 
 # Training in integers, and how many test samples run in integers and on Lava.
@@ -26,26 +26,34 @@ EPOCHS = {
 CALIBRATION = 256
 
 
-def row(config, numbers):
-    """The row of the table."""
-    shown = {key: f"{100 * numbers[key]:.1f} %" for key in ("float", "aware", "integers", "lava")}
+def row(what, numbers, protocol, shown="{:.1%}"):
+    """The row of the table about a network on the chip.
+
+    Args:
+        what: Which one, in words.
+        numbers: What `examples.on_chip.deploy` gives.
+        protocol: Its size and what it was tested on, in words.
+        shown: Format of an accuracy, or of what is measured instead.
+    """
+    keys = ("float", "exported", "aware", "integers", "lava")
+    texts = {key: shown.format(numbers[key]).replace("%", " %") for key in keys}
     return {
         "paper": "003",
-        "what": f"On the chip: {images.TITLES[config['dataset']]}",
+        "what": f"On the chip: {what}",
         "published": "",
-        "ours": f"{shown['integers']} in integers, {shown['lava']} on Lava",
-        "beside": f"float {shown['float']}, trained on in integers {shown['aware']}",
-        "protocol": (
-            f"{config['units']} units; {numbers['samples']} test samples, the first "
-            f"{numbers['lava_samples']} on Lava: {numbers['mismatches']} spikes and states differ; "
-            f"{numbers['spikes']:.0f} spikes an inference"
-        ),
+        "ours": f"{texts['integers']} in integers, {texts['lava']} on Lava",
+        "beside": f"float {texts['float']}, exported at once {texts['exported']}, trained on in "
+        f"integers {texts['aware']}; {numbers['spikes']:,.0f} spikes an inference",
+        "protocol": f"{protocol}, the first {numbers['lava_samples']} on Lava: "
+        f"{numbers['mismatches']} spikes and states differ",
+        "report": numbers["report"],
     }
 
 
 def main(arguments=None):
     parser = images.arguments_of(__doc__)
     given = parser.parse_args(arguments)
+    require()
     config, parts, output = images.configured(given)
     (x, y), (x_test, y_test) = parts
     tuning = {**TUNING[given.preset], "epochs": EPOCHS[given.preset][given.dataset]}
@@ -57,7 +65,7 @@ def main(arguments=None):
         experiment.train(aware, x, y, output, name, tuning["epochs"], config["batch"], given.seed)
 
     started = time.perf_counter()
-    page = output / "report.html"
+    page = page_of("spiking_lstm.chip", f"chip-{images.title_of(given)}", given)
     samples = slice(tuning["samples"])
     numbers = deploy(
         model,
@@ -78,7 +86,13 @@ def main(arguments=None):
         config=config,
         seconds=sum(history["seconds"]) + time.perf_counter() - started,
         numbers=numbers,
-        rows=[row(config, numbers)],
+        rows=[
+            row(
+                images.TITLES[given.dataset],
+                numbers,
+                f"{config['units']} units; {numbers['samples']} test samples",
+            )
+        ],
     )
 
 

@@ -63,29 +63,38 @@ def build(name, units, seed):
     return model
 
 
+def copies(n):
+    """The signal of each of `INPUTS` / 2 neurons, (n, steps, neurons), and its next, (n, steps, 1).
+
+    All n are the same; their spikes are drawn by the network.
+    """
+    inputs, targets = samples()
+    return np.tile(inputs[:, None], (n, 1, INPUTS // 2)), np.tile(targets[:, None], (n, 1, 1))
+
+
+def trained(name, config, output):
+    """Trains a network: yields it at each stage, with the iterations so far and their seconds."""
+    x, y = copies(EPOCH)
+    keras.utils.set_random_seed(config["seed"])
+    model = build(name, config["units"], config["seed"])
+    before, seconds = 0, 0.0
+    for stage in config["stages"]:
+        epochs = (stage - before) // EPOCH
+        seed = config["seed"] + stage
+        history = experiment.train(model, x, y, output, f"{name}-{stage}", epochs, 1, seed)
+        before, seconds = stage, seconds + sum(history["seconds"])
+        yield model, stage, seconds
+
+
 def run(config, output):
     """Trains both models: dictionary from the model to what was measured at each stage."""
-    inputs, targets = samples()
-    x = np.tile(inputs[:, None], (EPOCH, 1, INPUTS // 2))
-    y = np.tile(targets[:, None], (EPOCH, 1, 1))
+    _, targets = samples()
+    x, _ = copies(config["draws"])
     numbers = {}
     for name in MODELS:
-        keras.utils.set_random_seed(config["seed"])
-        model = build(name, config["units"], config["seed"])
-        stages, before, seconds = [], 0, 0.0
-        for stage in config["stages"]:
-            history = experiment.train(
-                model,
-                x,
-                y,
-                output,
-                f"{name}-{stage}",
-                (stage - before) // EPOCH,
-                1,
-                config["seed"] + stage,
-            )
-            before, seconds = stage, seconds + sum(history["seconds"])
-            drawn = model.predict(np.repeat(x[:1], config["draws"], axis=0), verbose=0)[..., 0]
+        stages = []
+        for model, stage, seconds in trained(name, config, output):
+            drawn = model.predict(x, verbose=0)[..., 0]
             stages.append(
                 {
                     "iterations": stage,
@@ -94,7 +103,8 @@ def run(config, output):
                 }
             )
             print(f"{name}, {stage} iterations: {stages[-1]['squared_error']:.4f}")
-        numbers[name] = {"stages": stages, "seconds": seconds, "parameters": model.count_params()}
+            parameters = model.count_params()
+            numbers[name] = {"stages": stages, "seconds": seconds, "parameters": parameters}
     # A single draw of the spikes, for figure 3.
     spikes = model.get_layer("spikes")(x[:1])[0]
     numbers["spikes"] = np.argwhere(np.asarray(spikes) > 0).tolist()

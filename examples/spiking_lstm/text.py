@@ -291,13 +291,19 @@ def test_perplexity(model, text):
     steps = min(READ, len(text) - 1)
     missing = -(len(text) - 1) % steps
     x, y = (np.pad(each, (0, missing)).reshape(-1, steps) for each in (text[:-1], text[1:]))
-    logs = []
+    found = []
     for start in range(0, len(x), READ_AT_ONCE):
-        logits = model.predict(x[start : start + READ_AT_ONCE], verbose=0).astype("float64")
-        logits -= logits.max(axis=-1, keepdims=True)
-        of_next = np.take_along_axis(logits, y[start : start + READ_AT_ONCE, :, None], axis=-1)
-        logs.append((of_next[..., 0] - np.log(np.exp(logits).sum(axis=-1))).ravel())
-    return perplexity(np.exp(np.concatenate(logs)[: len(text) - 1]))
+        logits = model.predict(x[start : start + READ_AT_ONCE], verbose=0)
+        found.append(chances(logits, y[start : start + READ_AT_ONCE]).ravel())
+    return perplexity(np.concatenate(found)[: len(text) - 1])
+
+
+def chances(logits, y):
+    """The probabilities that logits, `(..., symbols)`, give to the symbols `y`, `(...)`."""
+    logits = logits.astype("float64")
+    logits -= logits.max(axis=-1, keepdims=True)
+    of_next = np.take_along_axis(logits, y[..., None], axis=-1)[..., 0]
+    return np.exp(of_next - np.log(np.exp(logits).sum(axis=-1)))
 
 
 def generate(model, corpus, level, start, length, temperature, seed):
@@ -415,21 +421,16 @@ def row(title, level, config, numbers):
     }
 
 
-def main(arguments=None):
-    parser = experiment.parser(__doc__, NAME, PRESETS, ("folder",))
+def arguments_of(description):
+    """The arguments that say what is read."""
+    parser = experiment.parser(description, NAME, PRESETS, ("folder",))
     parser.add_argument("--level", choices=LEVELS, default="character")
     parser.add_argument("--texts", nargs="+", help="names of texts, without .txt; all if not given")
-    parser.add_argument("--generate", metavar="TEXT", help="go on from this text, with a model")
-    parser.add_argument("--model", choices=MODELS, default=MODELS[0], help="which one goes on")
-    parser.add_argument(
-        "--length", type=experiment.positive, default=200, help="symbols to generate"
-    )
-    parser.add_argument("--temperature", type=float, default=0.7)
-    given = parser.parse_args(arguments)
-    if not given.temperature > 0:
-        parser.error(f"--temperature must be positive, not {given.temperature}.")
-    if given.generate is not None and not tokens(given.generate, given.level):
-        parser.error("--generate needs a text to go on from.")
+    return parser
+
+
+def configured(given, parser):
+    """Yields of each text its title, parts, `Corpus`, configuration, and folder of checkpoints."""
     preset, level = PRESETS[given.preset], given.level
     texts = data.texts(given.data_dir)
     published_parts = data.wikitext2(given.data_dir)
@@ -466,6 +467,24 @@ def main(arguments=None):
             },
         }
         output = experiment.directory(given, NAME, config, f"{level}-{title}-")
+        yield title, parts, found, config, output
+
+
+def main(arguments=None):
+    parser = arguments_of(__doc__)
+    parser.add_argument("--generate", metavar="TEXT", help="go on from this text, with a model")
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0], help="which one goes on")
+    parser.add_argument(
+        "--length", type=experiment.positive, default=200, help="symbols to generate"
+    )
+    parser.add_argument("--temperature", type=float, default=0.7)
+    given = parser.parse_args(arguments)
+    if not given.temperature > 0:
+        parser.error(f"--temperature must be positive, not {given.temperature}.")
+    if given.generate is not None and not tokens(given.generate, given.level):
+        parser.error("--generate needs a text to go on from.")
+    level = given.level
+    for title, parts, found, config, output in configured(given, parser):
         if given.generate is not None:
             model = loaded(given.model, level, found, config, output)
             print(

@@ -7,8 +7,8 @@
     python -m examples.src.chip --dataset nmnist   synthetic events, or tonic's
 
 Digits in rate code, if nothing else is said. Writes the record
-`chip-DATASET-CODING-PRESET-SEED.json` and, beside the checkpoints, a page about each network,
-`src.html` and `lif.html`.
+`chip-DATASET-CODING-PRESET-SEED.json` and, beside it, a page about each network, whose name ends in
+`-src.html` or `-lif.html`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from examples import experiment
-from examples.on_chip import deploy
+from examples.on_chip import deploy, page_of, require
 from examples.src import images, networks
 
 # `more` epochs in integers with the learning rate `rate`, `lava` samples on Lava.
@@ -68,6 +68,7 @@ def rows(title, numbers, protocol):
             f"exported at once {networks.percent(found['exported'])}; "
             f"{found['spikes']:,.0f} spikes an inference",
             "protocol": protocol,
+            "report": found["report"],
         }
         for neuron, found in numbers.items()
     ]
@@ -79,6 +80,7 @@ def main(arguments=None):
     parser.add_argument("--coding", choices=networks.ALPHA, help="rate, latency")
     parser.add_argument("--neurons", nargs="+", choices=("src", "lif"), default=["src", "lif"])
     given = parser.parse_args(arguments)
+    require()
     dataset, coding = given.dataset, given.coding or images.CODINGS[given.dataset][0]
     if coding not in images.CODINGS[dataset]:
         parser.error(f"{dataset} has the codings {', '.join(images.CODINGS[dataset])}.")
@@ -121,7 +123,7 @@ def main(arguments=None):
             y_test,
             fine_tune=fine_tune,
             lava_samples=protocol["lava"],
-            report=output / f"{neuron}.html",
+            report=page_of("src.chip", f"chip-{dataset}-{coding}", given, neuron),
         )
         seconds += found["seconds"] + time.perf_counter() - started
         print(numbers[neuron])
