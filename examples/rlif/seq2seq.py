@@ -5,6 +5,8 @@ normalization and a LIF-LSTM or an LSTM. Attention of several heads asks with wh
 the decoder says, in a LIF-LSTM spikes, and is answered by the last layer of the encoder.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import layers, ops
@@ -13,13 +15,21 @@ from examples.rlif.pairs import END, PADDING, START, UNKNOWN, Vocabulary
 from keras_spiking_rnn import LIFLSTM
 
 DECODERS = {"LIFLSTM": LIFLSTM, "LSTM": layers.LSTM}
+FEW = -1e9  # a score that counts for nothing, and has a gradient of 0 and not one that is no number
+TINY = 1e-30
 
 
-class SourcePrior(layers.Layer):
+class PresencePrior(layers.Layer):
     """Makes the tokens of the source likelier, each as much as is learned for it.
 
-    The paper has no formula for its prior. Here it is the mean of the logits and of
-    `exp(scale) * present + shift`, where `present` is 1 for the tokens of the source, else 0.
+    It is the mean of the logits and of `exp(scale) * present + shift`, where `present` is 1 for the
+    tokens of the source, else 0: at all steps the same.
+
+    Call arguments:
+        logits: Those without the prior, (batch, steps, vocabulary).
+        features: What they are made from, (batch, steps, units).
+        memory: What the encoder says, (batch, text_length, units).
+        sources: The tokens of the source, int32 (batch, text_length).
     """
 
     def build(self, input_shape):
@@ -27,9 +37,48 @@ class SourcePrior(layers.Layer):
         self.scale = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="scale")
         self.shift = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="shift")
 
-    def call(self, logits, present):
-        """The logits, `(batch, steps, vocabulary)`; `present` has `(batch, 1, vocabulary)`."""
+    def call(self, logits, features, memory, sources):
+        """The logits with the prior."""
+        present = presence(sources, logits.shape[-1])[:, None, :]
         return (logits + ops.exp(self.scale) * present + self.shift) / 2
+
+
+class CopyPrior(layers.Layer):
+    """Makes tokens of the source likelier, which of them is said anew at each step.
+
+    Attention of one head has a score for each place of the source, and a gate one for all of them.
+    Each place gives the exponential of its score and the gate's to the token that is there, before
+    all are divided by their sum: the copying of CopyNet (Gu et al. 2016, which the paper has in
+    its table 3).
+
+    Call arguments: those of `PresencePrior`.
+    """
+
+    def build(self, logits_shape, features_shape, memory_shape, sources_shape):
+        """Creates the weights. At first about half of the probability is the source's."""
+        evenly = math.log(logits_shape[-1] / sources_shape[-1]) if sources_shape[-1] else 0.0
+        self.keys = layers.Dense(features_shape[-1], use_bias=False, name="keys")
+        self.keys.build(memory_shape)
+        self.gate = layers.Dense(
+            1, bias_initializer=keras.initializers.Constant(evenly), name="gate"
+        )
+        self.gate.build(features_shape)
+
+    def call(self, logits, features, memory, sources):
+        """The logits with the prior."""
+        keys = ops.transpose(self.keys(memory), (0, 2, 1))
+        scores = ops.matmul(features, keys) / features.shape[-1] ** 0.5 + self.gate(features)
+        scores = ops.where(sources[:, None, :] == PADDING, FEW, scores)
+        largest = ops.maximum(
+            ops.max(logits, axis=-1, keepdims=True), ops.max(scores, axis=-1, keepdims=True)
+        )
+        largest = ops.stop_gradient(largest)
+        which = ops.one_hot(sources, logits.shape[-1], dtype=scores.dtype)
+        copied = ops.matmul(ops.exp(scores - largest), which)
+        return ops.log(ops.exp(logits - largest) + copied + TINY)
+
+
+PRIORS = {"copy": CopyPrior, "presence": PresencePrior}
 
 
 class Summarizer(keras.Model):
@@ -44,6 +93,7 @@ class Summarizer(keras.Model):
         dropout: Fraction of the embeddings, and of what the scores are made from, to drop.
         threshold: Firing threshold of a LIF-LSTM.
         seed: Seed of the dropout. That of the weights is Keras' global one.
+        prior: That of the tokens of the source, a key of `PRIORS`.
 
     Call arguments:
         inputs: `(sources, summaries)`: int32 of shape (batch, text_length) and
@@ -53,7 +103,7 @@ class Summarizer(keras.Model):
         Logits of the tokens that follow those of the summary, (batch, summary_length, vocabulary).
     """
 
-    def __init__(self, vocabulary, units, decoder, blocks, heads, dropout, threshold, seed):
+    def __init__(self, vocabulary, units, decoder, blocks, heads, dropout, threshold, seed, prior):
         super().__init__()
         self.vocabulary, self.units = vocabulary, units
         self.embedding = layers.Embedding(vocabulary, units, name="embedding")
@@ -78,8 +128,8 @@ class Summarizer(keras.Model):
         self.attention = layers.MultiHeadAttention(heads, units // heads, name="attention")
         self.combine = layers.Dense(units, name="combine")
         self.leaky = layers.LeakyReLU(negative_slope=0.2)  # figure 4
-        self.output_scores = layers.Dense(vocabulary, name="scores")
-        self.prior = SourcePrior(name="prior")
+        self.bias = self.add_weight(shape=(vocabulary,), initializer="zeros", name="bias")
+        self.prior = PRIORS[prior](name="prior")
 
     def call(self, inputs, training=False):
         """Teacher forcing; see the class."""
@@ -94,26 +144,26 @@ class Summarizer(keras.Model):
         return self.dropout(self.embedding(numbers), training=training)
 
     def encode(self, sources, training=False):
-        """What the decoder needs of texts: outputs of the encoder, mask, and which tokens occur."""
+        """What the decoder needs of texts: what the encoder says, and the texts."""
         mask = ops.not_equal(sources, PADDING)
         x = self.embed(sources, training)
         for norm, layer in self.encoder:
             x = layer(norm(x), mask=mask)
-        samples = ops.broadcast_to(ops.arange(ops.shape(sources)[0])[:, None], ops.shape(sources))
-        counts = ops.scatter(
-            ops.stack([samples, sources], axis=-1),
-            ops.cast(mask, "float32"),
-            (ops.shape(sources)[0], self.vocabulary),
-        )
-        return x, mask, ops.minimum(counts, 1.0)
+        return x, sources
 
     def scores(self, queries, encoded, training=False):
         """Logits, (batch, n, vocabulary), for what the decoder says, (batch, n, units)."""
-        memory, mask, present = encoded
-        context = self.attention(queries, memory, attention_mask=mask[:, None, :])
+        memory, sources = encoded
+        mask = ops.not_equal(sources, PADDING)[:, None, :]
+        context = self.attention(queries, memory, attention_mask=mask)
         both = ops.concatenate([queries, context], axis=-1)
         x = self.dropout(self.leaky(self.combine(both)), training=training)
-        return self.prior(self.output_scores(x), present[:, None, :])
+        # A token is read and said with the same vector, of which fewer pairs are enough to learn.
+        flat = ops.matmul(
+            ops.reshape(x, (-1, self.units)), ops.transpose(self.embedding.embeddings)
+        )
+        logits = ops.reshape(flat + self.bias, (*ops.shape(x)[:-1], self.vocabulary))
+        return self.prior(logits, x, memory, sources)
 
     def step(self, numbers, states, encoded, beams):
         """One step of the decoder: `numbers` and states have `samples * beams` rows.
@@ -127,7 +177,7 @@ class Summarizer(keras.Model):
             new.append(list(state))
         # To the attention the beams of a sample are what the steps are in training.
         logits = self.scores(ops.reshape(x, (-1, beams, self.units)), encoded)
-        _, _, present = encoded
+        present = presence(encoded[1], self.vocabulary)
         logits = ops.where(writable(present)[:, None, :], logits, -float("inf"))
         return ops.reshape(ops.log_softmax(logits), (-1, self.vocabulary)), new
 
@@ -146,6 +196,17 @@ class Summarizer(keras.Model):
             (samples, beams, length),
             penalty,
         )
+
+
+def presence(sources, vocabulary):
+    """1 for the tokens of each source, else 0: (samples, vocabulary)."""
+    samples = ops.broadcast_to(ops.arange(ops.shape(sources)[0])[:, None], ops.shape(sources))
+    counts = ops.scatter(
+        ops.stack([samples, sources], axis=-1),
+        ops.cast(ops.not_equal(sources, PADDING), "float32"),
+        (ops.shape(sources)[0], vocabulary),
+    )
+    return ops.minimum(counts, 1.0)
 
 
 def writable(present):
