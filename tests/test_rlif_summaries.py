@@ -367,34 +367,42 @@ class TestSummarizer:
         logits = np.random.default_rng(0).normal(size=(2, 3, VOCABULARY)).astype("float32")
         prior.scale.assign(np.full(VOCABULARY, np.log(3)))
         prior.shift.assign(np.full(VOCABULARY, 0.5))
-        made = prior(logits, None, None, self.SOURCES)
+        made = prior(logits, None, None, self.SOURCES, None, None)
         np.testing.assert_allclose(made, (logits + 3 * expected[:, None] + 0.5) / 2, rtol=1e-5)
 
-    def test_copying_adds_what_attention_has_at_the_places_of_a_token(self):
+    def test_where_a_token_is_and_what_follows(self):
+        now, follows = seq2seq.met(np.array([[17, 18, 17, 0]]), np.array([[pairs.START, 17]]))
+        np.testing.assert_array_equal(now, [[[0, 0, 0, 0], [1, 0, 1, 0]]])
+        np.testing.assert_array_equal(follows, [[[1, 0, 0, 0], [0, 1, 0, 1]]])
+
+    def test_copying_adds_the_scores_of_the_places_of_a_token(self):
         prior, random = network().prior, np.random.default_rng(0)
-        logits, features, memory = (
+        logits, features, memory, follows, said = (
             random.normal(size=shape).astype("float32")
-            for shape in ((2, 3, VOCABULARY), (2, 3, 16), (2, 6, 16))
+            for shape in ((2, 3, VOCABULARY), (2, 3, 16), (2, 6, 16), (2, 3, 6), (2, 3, 6))
         )
-        keys, gate = prior.keys.kernel.numpy(), prior.gate.kernel.numpy()
+        gates = features @ prior.gates.kernel.numpy() + prior.gates.bias.numpy()
         expected = np.exp(logits, dtype="float64")
         for sample, source in enumerate(self.SOURCES):
             for place in np.flatnonzero(source):
-                score = features[sample] @ (memory[sample, place] @ keys) / 4
-                score += features[sample] @ gate[:, 0] + prior.gate.bias.numpy()
+                key = memory[sample, place] @ prior.keys.kernel.numpy()
+                given = [np.ones(3), follows[sample, :, place], said[sample, :, place]]
+                score = features[sample] @ key / 4 + (gates[sample] * np.transpose(given)).sum(1)
                 expected[sample, :, source[place]] += np.exp(score)
         expected /= expected.sum(axis=-1, keepdims=True)
-        made = keras.ops.softmax(prior(logits, features, memory, self.SOURCES))
+        made = keras.ops.softmax(prior(logits, features, memory, self.SOURCES, follows, said))
         np.testing.assert_allclose(made, expected, rtol=1e-4)
 
-    def test_at_first_half_of_what_is_said_is_copied(self):
-        logits, features, memory = (
-            np.zeros(shape, "float32") for shape in ((1, 3, VOCABULARY), (1, 3, 16), (1, 4, 16))
-        )
+    def test_at_first_the_source_has_half_and_is_read_in_its_order(self):
+        zeros = [np.zeros((1, *shape), "float32") for shape in ((3, VOCABULARY), (3, 16), (4, 16))]
         source = np.array([[17, 18, 19, 20]], "int32")
-        made = np.array(keras.ops.softmax(seq2seq.CopyPrior()(logits, features, memory, source)))
+        now, follows = seq2seq.met(source, np.array([[pairs.START, 17, 18]]))
+        prior = seq2seq.CopyPrior()
+        made = np.array(keras.ops.softmax(prior(*zeros, source, 0 * follows, 0 * now)))
         share = 0.5 + 0.5 * 4 / VOCABULARY  # the other half is evenly for all tokens
         np.testing.assert_allclose(made[..., 17:21].sum(axis=-1), share, rtol=1e-4)
+        made = np.array(prior(*zeros, source, follows, now))
+        np.testing.assert_array_equal(made.argmax(axis=-1), [[17, 18, 19]])
 
     def test_marks_and_names_that_there_are_not_cannot_be_written(self):
         may = np.array(seq2seq.writable(seq2seq.presence(self.SOURCES, VOCABULARY)))

@@ -17,6 +17,7 @@ from keras_spiking_rnn import LIFLSTM
 DECODERS = {"LIFLSTM": LIFLSTM, "LSTM": layers.LSTM}
 FEW = -1e9  # a score that counts for nothing, and has a gradient of 0 and not one that is no number
 TINY = 1e-30
+READS_ON = 2.0
 
 
 class PresencePrior(layers.Layer):
@@ -30,6 +31,9 @@ class PresencePrior(layers.Layer):
         features: What they are made from, (batch, steps, units).
         memory: What the encoder says, (batch, text_length, units).
         sources: The tokens of the source, int32 (batch, text_length).
+        follows: 1 where the token before is the one that was said last, else 0, of shape
+            (batch, steps, text_length).
+        said: 1 where the token has been said, of the same shape.
     """
 
     def build(self, input_shape):
@@ -37,7 +41,7 @@ class PresencePrior(layers.Layer):
         self.scale = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="scale")
         self.shift = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="shift")
 
-    def call(self, logits, features, memory, sources):
+    def call(self, logits, features, memory, sources, follows, said):
         """The logits with the prior."""
         present = presence(sources, logits.shape[-1])[:, None, :]
         return (logits + ops.exp(self.scale) * present + self.shift) / 2
@@ -46,28 +50,36 @@ class PresencePrior(layers.Layer):
 class CopyPrior(layers.Layer):
     """Makes tokens of the source likelier, which of them is said anew at each step.
 
-    Attention of one head has a score for each place of the source, and a gate one for all of them.
-    Each place gives the exponential of its score and the gate's to the token that is there, before
-    all are divided by their sum: the copying of CopyNet (Gu et al. 2016, which the paper has in
-    its table 3).
+    Each place of the source has a score by attention of one head; a gate adds to the scores of all,
+    and two more to those of places whose token follows the one that was said last, and whose token
+    has been said. The exponential of its score is added to that of the token there, before all are
+    divided by their sum: the copying of CopyNet (Gu et al. 2016), which the paper has in its table
+    3. That it is told where it reads is the selective reading there, and where it has read, the
+    coverage of See et al. (2017), of tokens.
 
     Call arguments: those of `PresencePrior`.
     """
 
-    def build(self, logits_shape, features_shape, memory_shape, sources_shape):
-        """Creates the weights. At first about half of the probability is the source's."""
-        evenly = math.log(logits_shape[-1] / sources_shape[-1]) if sources_shape[-1] else 0.0
+    def build(self, logits_shape, features_shape, memory_shape, sources_shape, *_):
+        """Creates the weights.
+
+        At first about half of the probability is the source's, which is read in its order.
+        """
         self.keys = layers.Dense(features_shape[-1], use_bias=False, name="keys")
         self.keys.build(memory_shape)
-        self.gate = layers.Dense(
-            1, bias_initializer=keras.initializers.Constant(evenly), name="gate"
-        )
-        self.gate.build(features_shape)
+        evenly = math.log(logits_shape[-1] / sources_shape[-1])
 
-    def call(self, logits, features, memory, sources):
+        def at_first(shape, dtype=None):
+            return ops.convert_to_tensor([evenly, READS_ON, -READS_ON], dtype)
+
+        self.gates = layers.Dense(3, bias_initializer=at_first, name="gates")
+        self.gates.build(features_shape)
+
+    def call(self, logits, features, memory, sources, follows, said):
         """The logits with the prior."""
-        keys = ops.transpose(self.keys(memory), (0, 2, 1))
-        scores = ops.matmul(features, keys) / features.shape[-1] ** 0.5 + self.gate(features)
+        gate, to_follow, to_repeat = ops.split(self.gates(features), 3, axis=-1)
+        scores = ops.matmul(features, ops.transpose(self.keys(memory), (0, 2, 1)))
+        scores = scores / features.shape[-1] ** 0.5 + gate + to_follow * follows + to_repeat * said
         scores = ops.where(sources[:, None, :] == PADDING, FEW, scores)
         largest = ops.maximum(
             ops.max(logits, axis=-1, keepdims=True), ops.max(scores, axis=-1, keepdims=True)
@@ -137,7 +149,9 @@ class Summarizer(keras.Model):
         x = self.embed(summaries, training)
         for norm, layer in self.decoder:
             x = layer(norm(x))
-        return self.scores(x, self.encode(sources, training), training)
+        now, follows = met(sources, summaries)
+        said = ops.minimum(ops.cumsum(now, axis=1), 1.0)
+        return self.scores(x, self.encode(sources, training), follows, said, training)
 
     def embed(self, numbers, training=False):
         """The vectors of tokens."""
@@ -151,8 +165,11 @@ class Summarizer(keras.Model):
             x = layer(norm(x), mask=mask)
         return x, sources
 
-    def scores(self, queries, encoded, training=False):
-        """Logits, (batch, n, vocabulary), for what the decoder says, (batch, n, units)."""
+    def scores(self, queries, encoded, follows, said, training=False):
+        """Logits, (batch, n, vocabulary), for what the decoder says, (batch, n, units).
+
+        `follows` and `said`, (batch, n, text_length), are those of the priors.
+        """
         memory, sources = encoded
         mask = ops.not_equal(sources, PADDING)[:, None, :]
         context = self.attention(queries, memory, attention_mask=mask)
@@ -163,21 +180,28 @@ class Summarizer(keras.Model):
             ops.reshape(x, (-1, self.units)), ops.transpose(self.embedding.embeddings)
         )
         logits = ops.reshape(flat + self.bias, (*ops.shape(x)[:-1], self.vocabulary))
-        return self.prior(logits, x, memory, sources)
+        return self.prior(logits, x, memory, sources, follows, said)
 
     def step(self, numbers, states, encoded, beams):
         """One step of the decoder: `numbers` and states have `samples * beams` rows.
+
+        The last of the states is which tokens of the source have been said, as for the priors.
 
         Returns:
             Logarithms of the probabilities, (samples * beams, vocabulary), and the new states.
         """
         x, new = self.embed(numbers), []
-        for (norm, layer), state in zip(self.decoder, states, strict=True):
+        *of_layers, said = states
+        for (norm, layer), state in zip(self.decoder, of_layers, strict=True):
             x, state = layer.cell(norm(x), state)
             new.append(list(state))
         # To the attention the beams of a sample are what the steps are in training.
-        logits = self.scores(ops.reshape(x, (-1, beams, self.units)), encoded)
-        present = presence(encoded[1], self.vocabulary)
+        sources = encoded[1]
+        now, follows = met(sources, ops.reshape(numbers, (-1, beams)))
+        said = ops.maximum(ops.reshape(said, ops.shape(now)), now)
+        new.append(ops.reshape(said, (-1, ops.shape(sources)[1])))
+        logits = self.scores(ops.reshape(x, (-1, beams, self.units)), encoded, follows, said)
+        present = presence(sources, self.vocabulary)
         logits = ops.where(writable(present)[:, None, :], logits, -float("inf"))
         return ops.reshape(ops.log_softmax(logits), (-1, self.vocabulary)), new
 
@@ -190,12 +214,27 @@ class Summarizer(keras.Model):
             list(layer.cell.get_initial_state(batch_size=samples * beams))
             for _, layer in self.decoder
         ]
+        states.append(ops.zeros((samples * beams, ops.shape(sources)[1])))
         return beam_search(
             lambda numbers, states: self.step(numbers, states, encoded, beams),
             states,
             (samples, beams, length),
             penalty,
         )
+
+
+def met(sources, said):
+    """Where each token that is said is in the source, and what follows it there.
+
+    Args:
+        sources: Tokens, int32 (samples, text_length).
+        said: Tokens, int32 (samples, n). What follows `START` is the first token of the source.
+
+    Returns:
+        Two arrays (samples, n, text_length) of 0 and 1.
+    """
+    before = ops.concatenate([ops.full_like(sources[:, :1], START), sources[:, :-1]], axis=1)
+    return [ops.cast(each[:, None, :] == said[:, :, None], "float32") for each in (sources, before)]
 
 
 def presence(sources, vocabulary):
