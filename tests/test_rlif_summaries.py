@@ -313,12 +313,13 @@ class TestBeamSearch:
             self.check((sequences[sample], scores[sample]), expected, 0.7)
 
 
-def network(decoder="LIFLSTM", symbols=8):
+VOCABULARY = pairs.Vocabulary.SYMBOLS_START + 8
+
+
+def network(decoder="LIFLSTM", prior="copy"):
     keras.utils.set_random_seed(0)
     # At this threshold a network that is not trained fires.
-    model = seq2seq.Summarizer(
-        pairs.Vocabulary.SYMBOLS_START + symbols, 16, decoder, 2, 2, 0.0, 0.02, 0
-    )
+    model = seq2seq.Summarizer(VOCABULARY, 16, decoder, 2, 2, 0.0, 0.02, 0, prior)
     model((np.ones((1, 2), "int32"),) * 2)
     return model
 
@@ -326,12 +327,13 @@ def network(decoder="LIFLSTM", symbols=8):
 class TestSummarizer:
     SOURCES = np.array([[17, 18, 5, 17, 0, 0], [20, 21, 22, 23, 4, 19]], "int32")
 
-    @pytest.mark.parametrize("decoder", seq2seq.DECODERS)
-    def test_the_search_goes_step_by_step_where_teacher_forcing_goes_at_once(self, decoder):
-        model = network(decoder)
+    @pytest.mark.parametrize(
+        ("decoder", "prior"), [("LIFLSTM", "copy"), ("LSTM", "copy"), ("LIFLSTM", "presence")]
+    )
+    def test_the_search_goes_step_by_step_where_teacher_forcing_goes_at_once(self, decoder, prior):
+        model = network(decoder, prior)
         sequences, scores = map(np.array, model.search(self.SOURCES, 3, 5, 0.0))
-        _, _, present = model.encode(self.SOURCES)
-        may = np.array(seq2seq.writable(present))
+        may = np.array(seq2seq.writable(seq2seq.presence(self.SOURCES, VOCABULARY)))
         for beam in range(3):
             said = sequences[:, beam]
             given = np.concatenate([np.full((2, 1), pairs.START), said[:, :-1]], axis=1)
@@ -357,22 +359,53 @@ class TestSummarizer:
         np.testing.assert_allclose(logits[0][:, :2], logits[1][:, :2], atol=1e-6)
         assert np.abs(logits[0][:, 2:] - logits[1][:, 2:]).max() > 1e-4
 
-    def test_the_prior_makes_tokens_of_the_source_likelier(self):
-        model = network()
-        _, _, present = model.encode(self.SOURCES)
-        expected = np.zeros((2, 24))
+    def test_presence_makes_tokens_of_the_source_likelier(self):
+        expected = np.zeros((2, VOCABULARY))
         expected[0, [5, 17, 18]] = expected[1, [4, 19, 20, 21, 22, 23]] = 1
-        np.testing.assert_array_equal(present, expected)
-        logits = np.random.default_rng(0).normal(size=(2, 3, 24)).astype("float32")
-        model.prior.scale.assign(np.full(24, np.log(3)))
-        model.prior.shift.assign(np.full(24, 0.5))
-        made = model.prior(logits, present[:, None])
+        np.testing.assert_array_equal(seq2seq.presence(self.SOURCES, VOCABULARY), expected)
+        prior = network(prior="presence").prior
+        logits = np.random.default_rng(0).normal(size=(2, 3, VOCABULARY)).astype("float32")
+        prior.scale.assign(np.full(VOCABULARY, np.log(3)))
+        prior.shift.assign(np.full(VOCABULARY, 0.5))
+        made = prior(logits, None, None, self.SOURCES, None, None)
         np.testing.assert_allclose(made, (logits + 3 * expected[:, None] + 0.5) / 2, rtol=1e-5)
 
+    def test_where_a_token_is_and_what_follows(self):
+        now, follows = seq2seq.met(np.array([[17, 18, 17, 0]]), np.array([[pairs.START, 17]]))
+        np.testing.assert_array_equal(now, [[[0, 0, 0, 0], [1, 0, 1, 0]]])
+        np.testing.assert_array_equal(follows, [[[1, 0, 0, 0], [0, 1, 0, 1]]])
+
+    def test_copying_adds_the_scores_of_the_places_of_a_token(self):
+        prior, random = network().prior, np.random.default_rng(0)
+        logits, features, memory, follows, said = (
+            random.normal(size=shape).astype("float32")
+            for shape in ((2, 3, VOCABULARY), (2, 3, 16), (2, 6, 16), (2, 3, 6), (2, 3, 6))
+        )
+        gates = features @ prior.gates.kernel.numpy() + prior.gates.bias.numpy()
+        expected = np.exp(logits, dtype="float64")
+        for sample, source in enumerate(self.SOURCES):
+            for place in np.flatnonzero(source):
+                key = memory[sample, place] @ prior.keys.kernel.numpy()
+                given = [np.ones(3), follows[sample, :, place], said[sample, :, place]]
+                score = features[sample] @ key / 4 + (gates[sample] * np.transpose(given)).sum(1)
+                expected[sample, :, source[place]] += np.exp(score)
+        expected /= expected.sum(axis=-1, keepdims=True)
+        made = keras.ops.softmax(prior(logits, features, memory, self.SOURCES, follows, said))
+        np.testing.assert_allclose(made, expected, rtol=1e-4)
+
+    def test_at_first_the_source_has_half_and_is_read_in_its_order(self):
+        zeros = [np.zeros((1, *shape), "float32") for shape in ((3, VOCABULARY), (3, 16), (4, 16))]
+        source = np.array([[17, 18, 19, 20]], "int32")
+        now, follows = seq2seq.met(source, np.array([[pairs.START, 17, 18]]))
+        prior = seq2seq.CopyPrior()
+        made = np.array(keras.ops.softmax(prior(*zeros, source, 0 * follows, 0 * now)))
+        share = 0.5 + 0.5 * 4 / VOCABULARY  # the other half is evenly for all tokens
+        np.testing.assert_allclose(made[..., 17:21].sum(axis=-1), share, rtol=1e-4)
+        made = np.array(prior(*zeros, source, follows, now))
+        np.testing.assert_array_equal(made.argmax(axis=-1), [[17, 18, 19]])
+
     def test_marks_and_names_that_there_are_not_cannot_be_written(self):
-        model = network()
-        _, _, present = model.encode(self.SOURCES)
-        may = np.array(seq2seq.writable(present))
+        may = np.array(seq2seq.writable(seq2seq.presence(self.SOURCES, VOCABULARY)))
         assert not may[:, [pairs.PADDING, pairs.UNKNOWN, pairs.START]].any()
         assert may[:, pairs.END].all() and may[:, pairs.Vocabulary.SYMBOLS_START :].all()
         names = range(pairs.Vocabulary.NAMES_START, pairs.Vocabulary.SYMBOLS_START)
