@@ -197,7 +197,7 @@ class TestText:
         assert y.tolist() == [[1, 2, 3, 4], [4, 5, 6, 7]]
 
     def test_the_perplexity_of_a_network_is_that_of_its_probabilities(self):
-        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
+        model = text.build("SpikingLSTM", "character", np.full(5, 1 / 5), 8, NO_DROPOUT, seed=0)
         read = np.array([1, 4, 2, 0, 3])
         logits = model(read[None, :-1])
         chances = np.asarray(keras.ops.softmax(logits))[0]
@@ -205,7 +205,7 @@ class TestText:
         assert text.test_perplexity(model, read) == pytest.approx(expected, rel=1e-5)
 
     def test_a_long_test_is_read_in_pieces(self, monkeypatch):
-        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
+        model = text.build("SpikingLSTM", "character", np.full(5, 1 / 5), 8, NO_DROPOUT, seed=0)
         read = np.random.default_rng(0).integers(0, 5, 24)
         monkeypatch.setattr(text, "READ", 10)
         monkeypatch.setattr(text, "READ_AT_ONCE", 2)
@@ -219,7 +219,7 @@ class TestText:
         assert text.test_perplexity(model, read) == pytest.approx(expected, rel=1e-5)
 
     def test_step_by_step_generation_is_what_the_network_says(self):
-        model = text.build("SpikingLSTM", "character", 4, 8, NO_DROPOUT, seed=0)
+        model = text.build("SpikingLSTM", "character", np.full(4, 1 / 4), 8, NO_DROPOUT, seed=0)
         corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None, None)
         # So cold that the likeliest symbol is always chosen.
         made = text.generate(model, corpus, "character", "abca", 6, 1e-6, seed=0)
@@ -230,7 +230,7 @@ class TestText:
         assert numbers[4:] == logits[3:].argmax(axis=-1).tolist()
 
     def test_words_are_read_and_said_with_the_same_vectors(self):
-        model = text.build("LSTM", "word", 5, 8, NO_DROPOUT, seed=0)
+        model = text.build("LSTM", "word", np.ones(5), 8, NO_DROPOUT, seed=0)  # biases of 0
         # Vectors, an LSTM, what maps its outputs to vectors, and the biases of the words.
         sizes = [5 * text.EMBEDDING, 4 * 8 * (text.EMBEDDING + 8 + 1), 8 * text.EMBEDDING, 5]
         assert model.count_params() == sum(sizes)
@@ -243,7 +243,7 @@ class TestText:
 
     @pytest.mark.parametrize("level", text.LEVELS)
     def test_one_hot_spikes_say_what_symbols_say(self, level):
-        model = text.build("SpikingLSTM", level, 5, 8, NO_DROPOUT, seed=0)
+        model = text.build("SpikingLSTM", level, np.full(5, 1 / 5), 8, NO_DROPOUT, seed=0)
         for weights in (model.get_layer("memory").trainable_variables, [model.weights[-1]]):
             for each in weights:
                 each.assign(np.random.default_rng(0).normal(size=each.shape))
@@ -256,7 +256,7 @@ class TestText:
 
     def test_the_perplexity_of_pieces_is_that_of_the_text(self, monkeypatch):
         monkeypatch.setattr(text, "READ", 10)
-        model = text.build("SpikingLSTM", "character", 5, 8, NO_DROPOUT, seed=0)
+        model = text.build("SpikingLSTM", "character", np.full(5, 1 / 5), 8, NO_DROPOUT, seed=0)
         read = np.random.default_rng(0).integers(0, 5, 24)
         x, y = chip_text.pieces(read)
         assert x.shape == y.shape == (3, 10)
@@ -264,8 +264,16 @@ class TestText:
         found = chip_text.perplexity(y, model.predict(x, verbose=0))
         assert found == pytest.approx(text.test_perplexity(model, read), rel=1e-5)
 
+    def test_before_training_words_are_as_likely_as_they_are_frequent(self):
+        corpus = text.Corpus([text.UNKNOWN, "a", "b"], np.array([1, 1, 2, 1, 2]), None, None)
+        model = text.build("SpikingLSTM", "word", text.shares_of(corpus), 8, NO_DROPOUT, seed=0)
+        words = model.get_layer("words")
+        words.embeddings.assign(np.zeros(words.embeddings.shape))
+        said = keras.ops.softmax(model(np.array([[2, 1]])))
+        np.testing.assert_allclose(said, np.broadcast_to([1 / 8, 4 / 8, 3 / 8], (1, 2, 3)), 1e-5)
+
     def test_a_temperature_of_0_is_refused(self):
-        model = text.build("LSTM", "character", 4, 8, NO_DROPOUT, seed=0)
+        model = text.build("LSTM", "character", np.full(4, 1 / 4), 8, NO_DROPOUT, seed=0)
         corpus = text.Corpus([text.UNKNOWN, "a", "b", "c"], None, None, None)
         with pytest.raises(ValueError, match="`temperature` must be positive"):
             text.generate(model, corpus, "character", "a", 1, 0, seed=0)

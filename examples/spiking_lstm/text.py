@@ -61,13 +61,13 @@ def trained(epochs, window, stride, dropout, input_dropout=0.0):
 TRAINING = {
     "reduced": {
         "character": trained(10, 100, 50, 0.1),
-        "word": trained(10, 25, 12, 0.5, 0.3),
+        "word": trained(10, 25, 12, 0.6, 0.4),
         "character, wikitext2": trained(4, 100, 100, 0.1),
         "word, wikitext2": trained(8, 25, 25, 0.3, 0.2),
     },
     "paper": {
         "character": trained(1000, 500, 5, 0.1),
-        "word": trained(1000, 100, 5, 0.5, 0.3),
+        "word": trained(1000, 100, 5, 0.6, 0.4),
         "character, wikitext2": trained(1000, 500, 5, 0.1),
         "word, wikitext2": trained(1000, 100, 5, 0.5, 0.3),
     },
@@ -171,6 +171,12 @@ def perplexity(probabilities):
     return float(np.exp(-np.mean(np.log(probabilities))))
 
 
+def shares_of(corpus):
+    """The share of each symbol in the part to train on, with 1 added to each count, (symbols,)."""
+    counts = np.bincount(corpus.train, minlength=len(corpus.symbols)) + 1.0
+    return counts / counts.sum()
+
+
 def counted(corpus):
     """Perplexities on the test of models that count: of single symbols, and two of pairs.
 
@@ -181,10 +187,9 @@ def counted(corpus):
     the discount of the other are those that are best on the part to validate on. "unknown" is the
     share of the test that is `UNKNOWN`: such symbols are easy to guess, as they are all one.
     """
-    single = np.bincount(corpus.train, minlength=len(corpus.symbols)) + 1.0
     found = {
         "unknown": float(np.mean(corpus.test == 0)),
-        "unigram": perplexity(single[corpus.test[1:]] / single.sum()),
+        "unigram": perplexity(shares_of(corpus)[corpus.test[1:]]),
     }
     for name, model, of in (
         ("bigram", mixed_pairs, "weight"),
@@ -237,27 +242,29 @@ class WordScores(keras.layers.Layer):
     """Logits of words: the products of the inputs, (..., dim), with the words' vectors, and a bias.
 
     The vectors are those that the words are read with. With few words to learn from, a second set
-    of them is learned by heart.
+    of them is learned by heart. The bias begins at the logarithms of the words' shares, so that how
+    frequent they are has not to be learned by the vectors.
 
     Args:
         embedding: The `Embedding` that reads the words.
+        shares: The shares of all words in the text, (words,), each above 0.
     """
 
-    def __init__(self, embedding, **kwargs):
+    def __init__(self, embedding, shares, **kwargs):
         super().__init__(**kwargs)
-        self.embedding = embedding
+        self.embedding, self.shares = embedding, shares
 
     def build(self, input_shape):
         """Makes the biases."""
-        words = (self.embedding.input_dim,)
-        self.bias = self.add_weight(shape=words, initializer="zeros", name="bias")
+        start = keras.initializers.Constant(np.log(self.shares))
+        self.bias = self.add_weight(shape=self.shares.shape, initializer=start, name="bias")
 
     def call(self, inputs):
         """The logits, (..., words)."""
         return keras.ops.matmul(inputs, keras.ops.transpose(self.embedding.embeddings)) + self.bias
 
 
-def build(name, level, symbols, units, training, seed):
+def build(name, level, shares, units, training, seed):
     """Symbols one-hot, or words as learned vectors; a recurrent layer; logits of what follows.
 
     The logits of words are made with the same vectors; see `WordScores`.
@@ -265,11 +272,12 @@ def build(name, level, symbols, units, training, seed):
     Args:
         name: One of `MODELS`.
         level: One of `LEVELS`.
-        symbols: How many different ones there are.
+        shares: The shares of the symbols in the text to train on; see `shares_of`.
         units: Number of units.
         training: Dictionary with the "dropout" of the layer's outputs, and the "input_dropout".
         seed: Seed of all that is random.
     """
+    symbols = len(shares)
     inputs = keras.Input((None,), dtype="int32")
     if level == "character":
         coded = keras.layers.CategoryEncoding(symbols, output_mode="one_hot", name="symbols")
@@ -283,7 +291,7 @@ def build(name, level, symbols, units, training, seed):
     if level == "character":
         return keras.Model(inputs, keras.layers.Dense(symbols, name="scores")(x))
     x = keras.layers.Dense(EMBEDDING, use_bias=False, name="meant")(x)
-    return keras.Model(inputs, WordScores(coded, name="scores")(x))
+    return keras.Model(inputs, WordScores(coded, shares, name="scores")(x))
 
 
 def test_perplexity(model, text):
@@ -350,7 +358,7 @@ def fitted(name, level, corpus, config, output):
     """A network as it was after its best epoch in validation, its history, and which that was."""
     keras.utils.set_random_seed(config["seed"])
     seed, training = config["seed"], config["training"]
-    model = build(name, level, len(corpus.symbols), config["units"], training, seed)
+    model = build(name, level, shares_of(corpus), config["units"], training, seed)
     x, y = windows(corpus.train, training["window"], training["stride"])
     steps = training["epochs"] * math.ceil(len(x) / BATCH)
     schedule = keras.optimizers.schedules.CosineDecay(RATES[name], steps)
@@ -385,7 +393,7 @@ def loaded(name, level, corpus, config, output):
             f"{output} has no {name} that is trained, but {epochs} of {training['epochs']} epochs. "
             "Train it first: the same command without --generate."
         )
-    model = build(name, level, len(corpus.symbols), config["units"], training, config["seed"])
+    model = build(name, level, shares_of(corpus), config["units"], training, config["seed"])
     model.load_weights(output / f"{name}.best.weights.h5")
     return model
 
