@@ -23,7 +23,6 @@ def save(folder, name, paper, **row):
 def folders(tmp_path):
     save(tmp_path / "src", "depth", "004", what="Depth", ours="5 layers")
     save(tmp_path / "lstm", "images", "003", what="Digits", ours="94 %", beside="LSTM 96 %")
-    save(tmp_path / "lstm", "on_chip", "003", what="On Lava", ours="93 %", report="page.html")
     return [str(tmp_path / "src"), str(tmp_path / "lstm")]
 
 
