@@ -23,6 +23,7 @@ DATASET = "mnist"
 PRESETS = {
     "reduced": {
         **images.REDUCED,
+        "steps": 5,
         "filters": [8, 16],
         "units": 128,
         "of_lstm": {"filters": [4, 9], "units": 32},
