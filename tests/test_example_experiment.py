@@ -59,7 +59,7 @@ def model():
 
 
 random = np.random.default_rng(0)
-X, Y = random.random((40, 5, 3), "float32"), random.integers(0, 2, 40)
+X, Y = random.random((32, 5, 3), "float32"), random.integers(0, 2, 32)
 
 
 def train(folder, callbacks=()):

@@ -480,10 +480,15 @@ class TestImages:
 
 
 class TestCheckpoints:
-    @pytest.mark.parametrize(("every", "steps"), [(1, 3), (5, 12), (40, 12)])
+    @pytest.mark.parametrize(
+        ("every", "steps", "backwards"),
+        [(1, 3, False), (5, 12, False), (5, 12, True), (40, 12, False)],
+    )
     @pytest.mark.parametrize("name", ["RLIF", "GatedLIF, version 2, 6 bits"])
-    def test_they_do_not_change_the_results(self, name, every, steps):
-        layer, plain = pair(name, return_state=True, return_sequences=True)
+    def test_they_do_not_change_the_results(self, name, every, steps, backwards):
+        """Also where a segment, which backwards is the first one, is shorter than the others."""
+        options = {**SEQUENCES, "go_backwards": backwards}
+        layer, plain = pair(name, return_state=True, **options)
         layer.checkpoint_every = every
         x = X[:, :steps]
         expected = results(plain, x, True)
