@@ -15,13 +15,14 @@ from examples.inherent_recurrence import (
     networks,
     speech,
     table,
+    thresholds,
     vowels,
 )
 from keras_spiking_rnn import metrics
 
 pytestmark = pytest.mark.xdist_group("inherent_recurrence_examples")  # one run for all
 
-SMALL = {"units": 4, "epochs": 2, "batch": 8, "rate": 0.01}
+SMALL = {"epochs": 2, "batch": 8, "rates": [0.01], "jit": False}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,7 @@ def records(tmp_path_factory, recordings):
 
     run(table, "--data-dir", recordings, "--bits", 6, "--neurons", "gru", "v2")
     run(bits, "--data-dir", recordings)
+    run(thresholds, "--data-dir", recordings)
     run(gradients)
     run(chip, "--data-dir", recordings, "--neurons", "v2", "--bits", 3)
     return experiment.chosen(folder, "quick"), folder
@@ -59,7 +61,7 @@ def records(tmp_path_factory, recordings):
 
 def test_each_experiment_leaves_a_record(records):
     found, _ = records
-    assert set(found) == {"table-vowels", "bits", "gradients", "chip"}
+    assert set(found) == {"table-vowels", "bits", "thresholds", "gradients", "chip"}
     for record in found.values():
         assert record["command"].startswith("python -m examples.inherent_recurrence.")
         assert "/" not in record["command"]
@@ -106,27 +108,54 @@ def test_figures_are_drawn_of_the_records_that_are_there(records):
     assert figures.figures({}) == {}
 
 
-def test_validation_is_a_part_of_the_training(recordings):
-    (x, _), (held, _) = table.parts_of("vowels", None, recordings, validate=True)
-    (whole, _), _ = table.parts_of("vowels", None, recordings)
-    assert (len(x), len(held)) == (29, 7)
-    parts = sorted(each.tobytes() for each in [*x, *held])
-    assert parts == sorted(each.tobytes() for each in whole)
+def test_validation_is_a_part_of_the_training():
+    x, y = np.arange(36.0)[:, None], np.arange(36)
+    (kept, kept_y), (held, held_y) = networks.held_out((x, y), 0)
+    assert (len(kept), len(held)) == (29, 7)
+    assert sorted([*kept[:, 0], *held[:, 0]]) == list(range(36))
+    np.testing.assert_array_equal(held[:, 0], held_y)
+    np.testing.assert_array_equal(kept[:, 0], kept_y)
+    assert list(held_y) != sorted(held_y)
+
+
+def toy():
+    """What is easily told, and a function that builds a network for it."""
+    y = np.arange(40) % 2
+    x = np.random.default_rng(0).normal(2 * y[:, None] - 1, 0.3, (40, 3)).astype("float32")
+
+    def build(seed):
+        keras.utils.set_random_seed(seed)
+        layers = [
+            keras.layers.Dense(4, "relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.3, seed=seed),
+            keras.layers.Dense(2),
+        ]
+        return keras.Sequential([keras.Input((3,)), *layers])
+
+    return (x, y), build
 
 
 def test_a_network_of_a_later_seed_is_that_of_its_own_run():
-    random = np.random.default_rng(0)
-    training = random.normal(size=(16, 5, 3)).astype("float32"), np.arange(16) % 2
+    training, build = toy()
+    trainer = networks.Trainer(build, SMALL)
+    trainer(training, 0.03, 3)
+    after = trainer(training, 0.01, 4).get_weights()
+    alone = networks.Trainer(build, SMALL)(training, 0.01, 4).get_weights()
+    for one, other in zip(after, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
-    def build(seed):
-        return networks.network("v2", training[0], 2, 4, seed)
 
-    def weights(seeds):
-        *_, (_, model, _) = networks.trained(build, training, SMALL, seeds)
-        return model.get_weights()
-
-    for after, alone in zip(weights([3, 4]), weights([4]), strict=True):
-        np.testing.assert_allclose(after, alone, rtol=1e-5, atol=1e-6)
+def test_the_learning_rate_is_the_best_in_validation(tmp_path):
+    training, build = toy()
+    protocol = {**SMALL, "epochs": 10, "rates": [1e-9, 0.03]}
+    found = networks.compared(
+        tmp_path, build, training, lambda model: {"accuracy": 0.5}, protocol, [0, 1]
+    )
+    assert found["rate"] == 0.03
+    assert found["validated"][1] == 1
+    assert found["validated"][0] < 1
+    assert found["accuracies"] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("neuron", ["traditional", "v2"])
@@ -208,12 +237,13 @@ def spoken(folder):
 
 def test_phones_are_told_frame_by_frame(tmp_path, monkeypatch):
     spoken(tmp_path / "timit")
-    learns = {**speech.PRESETS["quick"], "epochs": 10, "train": None, "test": None}
+    learns = {**speech.PRESETS["quick"], "epochs": 10, "batch": 4, "train": None}
+    learns["test"] = None
     monkeypatch.setitem(speech.PRESETS, "quick", learns)
     options = ["--preset", "quick", "--source", "timit", "--neurons", "v2", "--results", tmp_path]
     options += ["--data-dir", tmp_path / "timit", "--output", tmp_path / "runs"]
     speech.main([str(each) for each in options])
-    numbers = json.loads((tmp_path / "speech-timit-quick-0.json").read_text())["numbers"]["v2"]
+    numbers = json.loads((tmp_path / "speech-timit-quick-0.json").read_text())["numbers"]["v2-6"]
     assert numbers["accuracy"] > 0.8
     assert numbers["phone_error_rate"] < 0.5
 

@@ -6,7 +6,6 @@ On JapaneseVowels, whose speaker is to be told. The threshold is one step of the
 V_max / 2^b, as in section 4, and V_max / 256 in full precision.
 """
 
-import json
 from pathlib import Path
 
 from examples import experiment
@@ -17,9 +16,30 @@ BITS = (1, 2, 3, 4, 5, 6, "full")
 # Of the width of the preset, as in Figure 5(b), with these bits alone.
 WIDTHS, WIDE_BITS = (1, 1.5, 2, 3), (1, 3)
 PRESETS = {
-    "reduced": {"units": 32, "epochs": 25, "batch": 64, "rate": 0.01, "seeds": 3},
-    "paper": {"units": 550, "epochs": 100, "batch": 64, "rate": 0.001, "seeds": 5},
-    "quick": {"units": 4, "epochs": 1, "batch": 90, "rate": 0.01, "seeds": 1},
+    "reduced": {
+        "units": 32,
+        "epochs": 25,
+        "batch": 54,
+        "rates": [0.01],
+        "seeds": 3,
+        "jit": True,
+    },
+    "paper": {
+        "units": 550,
+        "epochs": 100,
+        "batch": 64,
+        "rates": [0.001],
+        "seeds": 5,
+        "jit": True,
+    },
+    "quick": {
+        "units": 4,
+        "epochs": 1,
+        "batch": 90,
+        "rates": [0.01],
+        "seeds": 1,
+        "jit": False,
+    },
 }
 
 
@@ -77,19 +97,21 @@ def main(arguments=None):
     for bits, width in cases(given.preset == "quick"):
         units = round(width * protocol["units"])
         key = f"{bits}-{units}"
-        kept = output / f"{key}.json"
-        if not kept.exists():
 
-            def build(seed, bits=bits, units=units):
-                return networks.network("v2", training[0], 9, units, seed, bits, ratio=1)
+        def build(seed, bits=bits, units=units):
+            return networks.network("v2", training[0], 9, units, seed, bits, ratio=1)
 
-            found = [
-                {**networks.measured(model, *test), "seconds": seconds}
-                for _, model, seconds in networks.trained(build, training, protocol, seeds)
-            ]
-            experiment.write(kept, json.dumps(networks.summary(found), indent=1))
-        numbers[key] = json.loads(kept.read_text())
-        print(f"{bits} bits, {units} units: {networks.percent(numbers[key]['accuracy'])}")
+        numbers[key] = networks.compared(
+            output / key,
+            build,
+            training,
+            lambda model: networks.measured(model, *test),
+            protocol,
+            seeds,
+        )
+        print(
+            f"{bits} bits, {units} units: {networks.percent(numbers[key]['accuracy'])}", flush=True
+        )
     said = (
         f"JapaneseVowels, {len(training[0])} to train on and {len(test[0])} to test on (paper: "
         f"TIMIT); 2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
@@ -101,7 +123,7 @@ def main(arguments=None):
         parser,
         name="bits",
         config=protocol,
-        seconds=sum(each["seconds"] * protocol["seeds"] for each in numbers.values()),
+        seconds=sum(each["seconds"] for each in numbers.values()),
         numbers=numbers,
         rows=rows(numbers, protocol, said),
     )

@@ -110,12 +110,9 @@ def network(neuron, bits, inputs, units, seed):
 
 def prepare(model, samples, protocol, tuning=False):
     """Compiles a model for training, or for training on in integers."""
-    chosen = {
-        "rate": protocol["tuning_rate" if tuning else "rate"],
-        "epochs": protocol["tuning" if tuning else "epochs"],
-        "batch": protocol["batch"],
-    }
-    networks.compile_for(model, samples, chosen)
+    rate = protocol["tuning_rate" if tuning else "rate"]
+    updates = protocol["tuning" if tuning else "epochs"] * -(-samples // protocol["batch"])
+    networks.compile_for(model, keras.optimizers.schedules.CosineDecay(rate, updates))
 
 
 def measured(neuron, bits, parts, protocol, seed, report):

@@ -60,22 +60,36 @@ def figure_5(record):
     return figure
 
 
-def cost(record):
-    """Accuracy over multiplications of a step, of all networks of the table."""
-    figure, ((ax,),) = axes_of(1, 1, 3.6)
-    drawn = set()
-    for key, found in record["numbers"].items():
-        neuron, bits = key.split("-")
-        color = plots.COLORS[networks.NAMES.index(neuron)]
-        label = None if neuron in drawn else networks.TITLES[neuron]
-        drawn.add(neuron)
-        x, y = found["multiplications"], 100 * found["accuracy"]
-        ax.errorbar(x, y, 100 * found["deviation"], fmt="o", capsize=3, color=color, label=label)
-        if neuron in networks.SPIKING:
-            ax.annotate(bits, (x, y), (5, 3), textcoords="offset points", fontsize="small")
-    ax.set(xscale="log", xlabel="multiplications of a step", ylabel="accuracy, %")
-    ax.legend(frameon=False, fontsize="small")
+def cost(records):
+    """Accuracy over multiplications of a step, of all networks of each of some tables.
+
+    Args:
+        records: Dictionary from a title to a record.
+    """
+    figure, (panels,) = axes_of(1, len(records), 3.6)
+    for ax, (title, record) in zip(panels, records.items(), strict=True):
+        drawn = set()
+        for key, found in record["numbers"].items():
+            neuron, bits = key.split("-")
+            color = plots.COLORS[networks.NAMES.index(neuron)]
+            label = None if neuron in drawn else networks.TITLES[neuron]
+            drawn.add(neuron)
+            x, y = found["multiplications"], 100 * found["accuracy"]
+            ax.errorbar(
+                x, y, 100 * found["deviation"], fmt="o", capsize=3, color=color, label=label
+            )
+            if neuron in networks.SPIKING:
+                ax.annotate(bits, (x, y), (5, 3), textcoords="offset points", fontsize="small")
+        ax.set(xscale="log", xlabel="multiplications of a step", ylabel="accuracy, %", title=title)
+    panels[0].legend(frameon=False, fontsize="small")
     return figure
+
+
+TABLES = {
+    "table-vowels": "speakers (JapaneseVowels)",
+    "table-digits": "spoken digits",
+    "speech-synthetic": "frames of synthetic speech",
+}
 
 
 def figures(records):
@@ -84,10 +98,11 @@ def figures(records):
     Args:
         records: Dictionary from name to record, as `examples.experiment.load` gives it.
     """
+    tables = {title: records[name] for name, title in TABLES.items() if name in records}
     drawn = {
         "gradients": (vanishing, records.get("gradients")),
         "bits": (figure_5, records.get("bits")),
-        "cost": (cost, records.get("table-vowels")),
+        "cost": (cost, tables),
     }
     return {name: draw(record) for name, (draw, record) in drawn.items() if record}
 

@@ -6,10 +6,13 @@ have a threshold of an eighth of the largest membrane potential, membranes do no
 traditional network learns the decay of its current, which begins with 1.
 """
 
+import json
+import math
 import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from examples import experiment
@@ -137,69 +140,172 @@ def network(name, x, classes, units, seed, bits=PAPER_BITS, ratio=None, each_ste
     )
 
 
-def compile_for(model, samples, protocol):
-    """Compiles: Adam, a rate that falls along a cosine, gradients of norm 1.
+def compile_for(model, rate=0.001, loss=None, jit=False):
+    """Compiles: Adam, gradients of norm 1.
 
     Args:
         model: What `network` gives.
-        samples: Number of sequences in an epoch.
-        protocol: Dictionary with `rate`, `epochs` and `batch`.
+        rate: Learning rate, or a schedule of Keras. That of `falling` takes its place.
+        loss: A loss of Keras; by default the cross-entropy.
+        jit: Whether XLA compiles an update, which takes as long as some hundred others.
     """
-    updates = protocol["epochs"] * -(-samples // protocol["batch"])
     model.compile(
-        keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(protocol["rate"], updates), global_clipnorm=1.0
-        ),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        # For networks as small as these, compiling takes longer than it saves.
-        jit_compile=False,
+        keras.optimizers.Adam(rate, global_clipnorm=1.0),
+        loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit,
+    )
+    # Of an update only: a test has few batches.
+    model.make_train_function()
+    model.jit_compile = False
+
+
+def falling(rate, epochs):
+    """A callback: the rate falls along a cosine. It is no part of what is compiled."""
+    return keras.callbacks.LearningRateScheduler(
+        lambda epoch: rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
     )
 
 
-def restart(model, fresh, seed):
+def restart(model, fresh):
     """Makes a compiled model one that has not been trained, which saves compiling it again.
 
     Args:
         model: A compiled model.
         fresh: A model of the same layers, with the weights to begin with.
-        seed: Seed of dropout.
     """
     model.set_weights(fresh.get_weights())
-    experiment.reseed(model, seed)
     for variable in model.optimizer.variables:
         variable.assign(ops.zeros_like(variable))
 
 
-def trained(build, training, protocol, seeds):
-    """Models trained with some seeds, one after the other, in the same compiled one.
+class Trainer:
+    """Trains networks of one kind, one after the other, in the same compiled model.
 
     Args:
         build: Function from a seed to a model.
-        training: `(x, y)`.
-        protocol: See `compile_for`.
-        seeds: The seeds.
-
-    Yields:
-        `(seed, model, seconds)`: the model is trained on by the next one.
+        protocol: Dictionary with `epochs`, `batch`, and `jit`, see `compile_for`.
+        loss: See `compile_for`.
     """
-    model = None
-    for seed in seeds:
-        started = time.perf_counter()
-        fresh = build(seed)
-        if model is None:
-            model = fresh
-            compile_for(model, len(training[0]), protocol)
+
+    def __init__(self, build, protocol, loss=None):
+        self.build, self.protocol, self.loss = build, protocol, loss
+        self.model = None
+
+    def __call__(self, training, rate, seed):
+        """A trained model, which the next call trains on.
+
+        Args:
+            training: `(x, y)`, or with weights of the steps, `(x, y, weights)`. What is left after
+                the last whole batch is left out, each time by chance.
+            rate: Learning rate to begin with.
+            seed: Seed of weights, dropout and batches.
+        """
+        fresh = self.build(seed)
+        if self.model is None:
+            self.model = fresh
+            compile_for(fresh, loss=self.loss, jit=self.protocol["jit"])
         else:
-            restart(model, fresh, seed)
-        batches = experiment.Batches(*training, protocol["batch"], seed)
-        model.fit(
-            batches,
-            epochs=protocol["epochs"],
-            shuffle=False,
-            verbose=0,
-            callbacks=[experiment.Resumable(batches)],
+            restart(self.model, fresh)
+        experiment.reseed(self.model, seed)
+        count, epochs = len(training[0]), self.protocol["epochs"]
+        batches = (
+            tf.data.Dataset.from_tensor_slices(training)
+            .shuffle(count, seed=seed)
+            .batch(min(count, self.protocol["batch"]), drop_remainder=True)
         )
-        yield seed, model, time.perf_counter() - started
+        self.model.fit(batches, epochs=epochs, verbose=0, callbacks=[falling(rate, epochs)])
+        return self.model
+
+
+def held_out(training, seed):
+    """Four fifths of the training part, and the fifth to validate on, by chance."""
+    order = np.random.default_rng(seed).permutation(len(training[0]))
+    count = len(order) // 5
+    return tuple(tuple(each[part] for each in training) for part in (order[count:], order[:count]))
+
+
+def of_a_run(config):
+    """What one training depends on: with more seeds or rates a folder goes on with what it has."""
+    return {key: each for key, each in config.items() if key not in ("seeds", "rates")}
+
+
+def kept(path, measure):
+    """What a JSON file has, or else what `measure()` gives, which is written to it first.
+
+    Args:
+        path: The file; its folder is made.
+        measure: Function that gives what JSON can have.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        experiment.write(path, json.dumps(measure(), indent=1))
+    return json.loads(path.read_text())
+
+
+def compared(folder, build, training, measure, protocol, seeds, loss=None):
+    """What is measured of one kind of network, at the best of some learning rates.
+
+    That is the one with the best accuracy on a fifth of the training part, after training on the
+    rest with the first seed. A run that was killed goes on with the training that it was at.
+
+    Args:
+        folder: Folder of what is known already; it is made.
+        build: Function from a seed to a model.
+        training: `(x, y)` or `(x, y, weights)`.
+        measure: Function from a trained model to a dictionary of numbers.
+        protocol: See `Trainer`, and `rates`.
+        seeds: The seeds.
+        loss: See `compile_for`.
+
+    Returns:
+        What `summary` gives, with `rate` and, of several, `validated`, the accuracies.
+    """
+    trainer, rates = Trainer(build, protocol, loss), protocol["rates"]
+
+    def timed(training, rate, seed, measure):
+        started = time.perf_counter()
+        found = measure(trainer(training, rate, seed))
+        return {**found, "seconds": time.perf_counter() - started}
+
+    validated = []
+    if len(rates) > 1:
+        rest, held = held_out(training, seeds[0])
+        validated = [
+            kept(
+                folder / f"{rate:g}-validated.json",
+                lambda rate=rate: timed(
+                    rest, rate, seeds[0], lambda model: {"accuracy": accuracy(model, *held)}
+                ),
+            )
+            for rate in rates
+        ]
+    accuracies = [each["accuracy"] for each in validated]
+    rate = rates[int(np.argmax(accuracies))] if validated else rates[0]
+    found = [
+        kept(
+            folder / f"{rate:g}-{seed}.json",
+            lambda seed=seed: timed(training, rate, seed, measure),
+        )
+        for seed in seeds
+    ]
+    return {
+        **summary(found),
+        "rate": rate,
+        "validated": [round(each, 4) for each in accuracies],
+        "seconds": sum(each["seconds"] for each in (*validated, *found)),
+    }
+
+
+def chosen_of(rates):
+    """How a learning rate was chosen, in words that follow it."""
+    shown = ", ".join(f"{rate:g}" for rate in rates)
+    return f" {shown}" if len(rates) == 1 else f", of {shown}, the best in validation"
+
+
+def accuracy(model, x, y, weights=None):
+    """The fraction of labels that are told: see `measured`."""
+    right = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1) == y
+    return float(np.average(right, weights=weights))
 
 
 def measured(model, x, y, weights=None):
@@ -216,10 +322,9 @@ def measured(model, x, y, weights=None):
         `multiplications` of a step in the mean, those of the readout too, without those with 0;
         `parameters`, weights of both layers.
     """
-    right = model.predict(x, batch_size=512, verbose=0).argmax(axis=-1) == y
     counted = metrics.operations(model, x, batch_size=512)
     return {
-        "accuracy": float(np.average(right, weights=weights)),
+        "accuracy": accuracy(model, x, y, weights),
         "zeros": float(np.mean([counted[each]["zero_inputs"] for each in ("second", "scores")])),
         "multiplications": sum(each["multiplications"] for each in counted.values()),
         "parameters": sum(counted[each]["parameters"] for each in ("first", "second")),
@@ -233,9 +338,47 @@ def summary(found):
         found: List of dictionaries of the same keys.
     """
     numbers = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
-    numbers["deviation"] = float(np.std([each["accuracy"] for each in found]))
-    numbers["accuracies"] = [round(each["accuracy"], 4) for each in found]
+    if "accuracy" in numbers:
+        numbers["deviation"] = float(np.std([each["accuracy"] for each in found]))
+        numbers["accuracies"] = [round(each["accuracy"], 4) for each in found]
     return numbers
+
+
+def cases(neurons, bits):
+    """`(neuron, bits)` of the networks: bits of spiking ones alone, others are in full."""
+    for neuron in neurons:
+        for each in ["full"] if neuron in ANALOG else bits:
+            yield neuron, each
+
+
+def titled(key):
+    """The name of the network `"NEURON-BITS"` in words."""
+    neuron, bits = key.split("-")
+    precision = "full precision" if bits == "full" else f"{bits} bit{'s' * (bits != '1')}"
+    return f"{TITLES[neuron]}, {precision}"
+
+
+def beside(key, numbers):
+    """What stands beside the accuracy of a network, a list of texts.
+
+    Args:
+        key: `"NEURON-BITS"`.
+        numbers: Dictionary from such keys to what `compared` gives.
+    """
+    found = numbers[key]
+    said = [
+        f"{found['parameters']:.0f} parameters",
+        f"{percent(found['zeros'])} zeros",
+        f"{found['multiplications']:.0f} multiplications a step",
+    ]
+    gru, lstm = (numbers.get(f"{name}-full") for name in ("gru", "lstm"))
+    if key.split("-")[0] in SPIKING:
+        if gru:
+            saved = gru["multiplications"] / found["multiplications"]
+            said.append(f"{saved:.1f} times fewer than GRU")
+        if lstm and "accuracy" in found:
+            said.append(f"LSTM {100 * (found['accuracy'] - lstm['accuracy']):+.1f} points")
+    return [*said, *([f"learning rate {found['rate']:g}"] if found["validated"] else [])]
 
 
 def percent(share, deviation=None):

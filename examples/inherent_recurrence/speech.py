@@ -10,9 +10,8 @@ frames. LibriSpeech has no times: there the networks are trained with CTC on cha
 word error rate is measured. MFCC with two derivatives take the place of Kaldi's fMLLR.
 """
 
+import functools
 import itertools
-import json
-import time
 
 import keras
 import numpy as np
@@ -29,30 +28,36 @@ SOURCES = ("synthetic", "timit", "librispeech")
 PRESETS = {
     "reduced": {
         "units": 64,
-        "epochs": 12,
+        "epochs": 10,
         "batch": 16,
-        "rate": 0.005,
-        "train": 240,
-        "test": 60,
+        "rates": [0.01],
+        "seeds": 3,
+        "train": 160,
+        "test": 40,
         "piece": 128,
+        "jit": True,
     },
     "paper": {
         "units": 550,
         "epochs": 24,
         "batch": 64,
-        "rate": 0.001,
+        "rates": [0.001],
+        "seeds": 5,
         "train": None,
         "test": None,
         "piece": 1000,
+        "jit": True,
     },
     "quick": {
         "units": 8,
         "epochs": 1,
         "batch": 8,
-        "rate": 0.01,
+        "rates": [0.01],
+        "seeds": 1,
         "train": 8,
         "test": 3,
         "piece": 64,
+        "jit": False,
     },
 }
 # The paper's synthetic counterpart does not exist: as many sentences as TIMIT has.
@@ -166,13 +171,13 @@ def frames(protocol, source, data_dir, seed):
     longest = max(len(each) for each in found[1])
     x, y, weights = in_pieces(found[1], labels[1], longest)
 
-    def build(neuron):
+    def build(neuron, bits, seed):
         return networks.network(
-            neuron, pieces[0], len(names), protocol["units"], seed, each_step=True
+            neuron, pieces[0], len(names), protocol["units"], seed, bits, each_step=True
         )
 
     def measure(model):
-        scores = model.predict(x, batch_size=16, verbose=0)
+        scores = model.predict(x, batch_size=512, verbose=0)
         guesses = [
             [names[index] for index in smoothed(score[: int(steps.sum())]).argmax(axis=-1)]
             for score, steps in zip(scores, weights, strict=True)
@@ -186,7 +191,7 @@ def frames(protocol, source, data_dir, seed):
     return build, measure, pieces, config | {"train": len(training), "test": len(test)}
 
 
-def characters(protocol, data_dir, seed):
+def characters(protocol, data_dir):
     """Characters by CTC: as `frames`."""
     training, test = librispeech(data_dir, protocol["train"], protocol["test"])
     steps = max(len(x) for x, _ in training + test)
@@ -197,9 +202,9 @@ def characters(protocol, data_dir, seed):
     for row, (_, text) in zip(y, training, strict=True):
         row[: len(text)] = [CHARACTERS.index(each) for each in text]
 
-    def build(neuron):
+    def build(neuron, bits, seed):
         scores = networks.network(
-            neuron, x, len(CHARACTERS), protocol["units"], seed, each_step=True
+            neuron, x, len(CHARACTERS), protocol["units"], seed, bits, each_step=True
         )
         # The loss is one of a sequence, and knows of no mask.
         unmasked = keras.layers.Lambda(lambda each: 1.0 * each, mask=lambda *given: None)
@@ -235,25 +240,25 @@ def rows(source, numbers, protocol, config):
     }
     said = (
         f"{config['train']} sentences to train on and {config['test']} to test on; 2 layers of "
-        f"{protocol['units']} units (paper 550), {protocol['epochs']} epochs (paper 24), one seed; "
-        "MFCC and not fMLLR, phones and not Kaldi's senones"
+        f"{protocol['units']} units (paper 550), {protocol['epochs']} epochs (paper 24), learning "
+        f"rate{networks.chosen_of(protocol['rates'])}, "
+        f"{protocol['seeds']} seed{'s' * (protocol['seeds'] > 1)}; threshold of an eighth of "
+        "V_max; MFCC and not fMLLR, phones and not Kaldi's senones"
     )
     result = []
-    for neuron, found in numbers.items():
-        beside = [f"{networks.percent(found['zeros'])} zeros"]
-        if "gru" in numbers:
-            saved = numbers["gru"]["multiplications"] / found["multiplications"]
-            beside.append(f"{saved:.1f} times fewer multiplications than GRU")
+    for key, found in numbers.items():
+        neuron, bits = key.split("-")
+        beside = networks.beside(key, numbers)
         if "accuracy" in found:
-            ours = f"{networks.percent(found['accuracy'])} of frames"
+            ours = f"{networks.percent(found['accuracy'], found['deviation'])} of frames"
             beside.insert(0, f"phone error rate {networks.percent(found['phone_error_rate'])}")
         else:
             ours = f"word error rate {networks.percent(found['word_error_rate'])}"
         result.append(
             {
                 "paper": "002",
-                "what": f"Table 1, {TITLES[source]}: {networks.TITLES[neuron]}",
-                "published": published.get(neuron, "") if source == "timit" else "",
+                "what": f"Table 1, {TITLES[source]}: {networks.titled(key)}",
+                "published": published.get(neuron, "") if (source, bits) == ("timit", "6") else "",
                 "ours": ours,
                 "beside": ", ".join(beside),
                 "protocol": said,
@@ -265,33 +270,34 @@ def rows(source, numbers, protocol, config):
 def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS, SOURCES)
     parser.add_argument("--neurons", nargs="+", choices=networks.NAMES, default=networks.NAMES)
+    parser.add_argument(
+        "--bits", nargs="+", choices=[str(each) for each in networks.EIGHTH], default=["6"]
+    )
+    parser.add_argument("--seeds", type=experiment.positive, help="how many")
+    parser.add_argument("--rates", type=float, nargs="+", help="the best is chosen in validation")
     given = parser.parse_args(arguments)
     source, protocol = given.source or SOURCES[0], PRESETS[given.preset]
-    output = experiment.directory(given, NAME, {"source": source, **protocol}, f"{source}-")
+    asked = {key: getattr(given, key) for key in ("seeds", "rates")}
+    protocol = protocol | {key: each for key, each in asked.items() if each}
+    output = experiment.directory(
+        given, NAME, networks.of_a_run({"source": source, **protocol}), f"{source}-"
+    )
+    loss = None
     if source == "librispeech":
-        build, measure, training, config = characters(protocol, given.data_dir, given.seed)
+        build, measure, training, config = characters(protocol, given.data_dir)
+        loss, protocol = keras.losses.CTC(), protocol | {"rates": protocol["rates"][:1]}
     else:
         build, measure, training, config = frames(protocol, source, given.data_dir, given.seed)
+    seeds = range(given.seed, given.seed + protocol["seeds"])
+    bits = [each if each == "full" else int(each) for each in given.bits]
     numbers = {}
-    for neuron in given.neurons:
-        kept = output / f"{neuron}.json"
-        if not kept.exists():
-            started = time.perf_counter()
-            model = build(neuron)
-            networks.compile_for(model, len(training[0]), protocol)
-            if source == "librispeech":
-                model.compile(model.optimizer, keras.losses.CTC(), jit_compile=False)
-            model.fit(
-                *training[:2],
-                sample_weight=training[2] if len(training) == 3 else None,
-                batch_size=protocol["batch"],
-                epochs=protocol["epochs"],
-                verbose=0,
-            )
-            seconds = time.perf_counter() - started
-            experiment.write(kept, json.dumps({**measure(model), "seconds": seconds}, indent=1))
-        numbers[neuron] = json.loads(kept.read_text())
-        print(f"{networks.TITLES[neuron]}: {numbers[neuron]}", flush=True)
+    for neuron, each in networks.cases(given.neurons, bits):
+        key = f"{neuron}-{each}"
+        of_kind = functools.partial(build, neuron, each)
+        numbers[key] = networks.compared(
+            output / key, of_kind, training, measure, protocol, seeds, loss
+        )
+        print(f"{networks.titled(key)}: {numbers[key]}", flush=True)
     experiment.record(
         f"inherent_recurrence.speech, {source}",
         given,
