@@ -1,13 +1,13 @@
 """Noise events: what they cost RLIF, LIF and LSTM networks of the same shape.
 
     python -m examples.rlif.noise --preset reduced   what two cores can do
+    python -m examples.rlif.noise --preset several   three networks of each kind, noise in training
     python -m examples.rlif.noise --preset quick     a minute
 
 The paper claims an "ultra anti-interference ability" and has no experiment on it. Here background
 events come to those of the digits, synthetic both, anywhere and at any time. Windows have a fixed
 number of events, so noise takes the place of the digit's. Networks are trained without it and
-tested with several amounts, and are trained with some of it as well. All have the same training,
-and those of LSTM about as many parameters as those of RLIF, for which they have fewer units.
+tested with several amounts, and are trained with some of it as well. All have the same training.
 Writes the record `noise-PRESET-SEED.json`.
 """
 
@@ -19,19 +19,29 @@ from examples import experiment
 from examples.rlif import cameras, images, networks
 
 DATASET = "mnist"
-# Background events of a pixel and second that come to those of the recording.
+# Background events of a pixel and second that come to those of the recording are the rates.
+REDUCED = {
+    **images.REDUCED,
+    "filters": [8, 16],
+    "units": 128,
+    "train": 2000,
+    "test": 500,
+    "epochs": 6,
+    "rates": [0, 5, 10, 20, 40, 80],
+}
 PRESETS = {
     "reduced": {
-        **images.REDUCED,
+        **REDUCED,
+        "kinds": ["conv-rlif", "conv-lif", "rlif", "lif", "lstm"],
+        "trained_with": [0],
+        "networks": 1,
+    },
+    # With LSTM networks of as many parameters as those of RLIF, not of as many units.
+    "several": {
+        **REDUCED,
         "steps": 5,
-        "filters": [8, 16],
-        "units": 128,
         "of_lstm": {"filters": [4, 9], "units": 32},
-        "train": 2000,
-        "test": 500,
-        "epochs": 6,
         "kinds": list(networks.TITLES),
-        "rates": [0, 5, 10, 20, 40, 80],
         "trained_with": [0, 20],
         "networks": 3,
     },
@@ -48,7 +58,7 @@ PRESETS = {
         **images.OTHERWISE["quick"],
         "units": 8,
         "of_lstm": {"units": 2},
-        "kinds": ["conv-rlif", "lif", "lstm"],
+        "kinds": ["conv-rlif", "lstm"],
         "rates": [0, 40],
         "trained_with": [0, 40],
         "networks": 1,
