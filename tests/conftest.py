@@ -11,6 +11,8 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session", autouse=True)
 def quick_collections():
     """Leaves out what was imported, TensorFlow above all: each Lava session ends with one."""
+    import keras  # noqa: F401  Not above: the process that hands out the tests does not need it.
+
     gc.collect()
     gc.freeze()
 
@@ -40,7 +42,7 @@ def digits_are_read_once():
 @pytest.fixture(autouse=True)
 def repeatable():
     """No test depends on what ran before it, or on luck."""
-    import keras  # Not above: the process that hands out the tests does not need it.
+    import keras
 
     keras.utils.set_random_seed(0)
 
