@@ -12,8 +12,6 @@ from keras_spiking_rnn.adaptive_lstm import NetworkResponse
 
 pytestmark = pytest.mark.xdist_group("sequence_prediction")  # one run for all
 
-VARIANTS = ("refitted", "deterministic")  # the third is as the first
-
 
 def config(**arguments):
     given = {"task": "sequence", "variant": "published", "length": 6, "networks": 2, "trials": 800}
@@ -206,15 +204,14 @@ def test_arguments_that_do_not_fit(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     output = tmp_path_factory.mktemp("sequence_prediction")
-    variants = ["--variants", *VARIANTS]
-    sequence_prediction.main(["--preset", "quick", *variants, "--output", str(output)])
+    sequence_prediction.main(["--preset", "quick", "--output", str(output)])
     return records.load(output), output
 
 
 @pytest.mark.parametrize("task", sequence_prediction.TASKS)
 def test_networks_converge_and_their_spikes_are_right(run, task):
     found, _ = run
-    for variant in VARIANTS:
+    for variant in records.VARIANTS:
         record = found[task, variant]
         networks = [network for network in record["networks"] if network["converged"]]
         assert len(networks) == len(record["networks"]) == 5, (task, variant)

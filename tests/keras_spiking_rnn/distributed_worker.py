@@ -22,6 +22,7 @@ X = (np.random.default_rng(1).random((40, 6, 5)) < 0.5).astype("float32")
 Y = (X[:, :, :2].sum((1, 2)) > 6).astype("int32")
 LAYERS = {
     "rlif": ksr.RLIF,
+    "spiking_lstm": ksr.SpikingLSTM,
     "gated_lif": functools.partial(ksr.GatedLIF, recurrent_gates=True),
 }
 STRATEGY = tf.distribute.get_strategy()
