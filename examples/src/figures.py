@@ -46,7 +46,7 @@ def figure_2(record):
     for ax, label in zip(axes, (LOSS, ACCURACY), strict=True):
         ax.set_ylabel(label)
     axes[1].set_ylim(0, 1)
-    axes[0].legend(frameon=False, fontsize="small")
+    axes[1].legend(frameon=False, fontsize="small")
     return figure
 
 
