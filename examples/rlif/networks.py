@@ -99,7 +99,8 @@ def moved(inputs, shift, turn):
     """Layers that move each recording in training, all of its frames alike; none if they need not.
 
     That is what other places and angles before the camera would do. Pixels stay 0 or 1; what is
-    moved out of the frame is lost.
+    moved out of the frame is lost. Keras' layers do so unless they are told `training=False`, as
+    `fit` tells them in validation, `evaluate`, `predict` and `metrics.firing_rates`.
 
     Args:
         inputs: As of `network`.
