@@ -28,7 +28,7 @@ SOURCES = ("synthetic", "timit", "librispeech")
 PRESETS = {
     "reduced": {
         "units": 64,
-        "epochs": 10,
+        "epochs": 40,
         "batch": 16,
         "rates": [0.01],
         "seeds": 3,
