@@ -25,7 +25,7 @@ LANGUAGES = ("en", "zh_CN", "zh_TW")
 # The paper states none of these but the blocks of the encoder and the beams; `train` and `held_out`
 # are pairs, the latter in validation and test part each.
 PRESETS = {
-    "reduced": {"units": 128, "vocabulary": 2000, "epochs": 8, "train": 26000, "held_out": 1000},
+    "reduced": {"units": 128, "vocabulary": 2000, "epochs": 4, "train": 26000, "held_out": 1000},
     "paper": {"units": 512, "vocabulary": 8000, "epochs": 20, "train": None, "held_out": 2000},
     "quick": {
         **{"units": 32, "vocabulary": 300, "epochs": 3, "train": 600, "held_out": 40},
