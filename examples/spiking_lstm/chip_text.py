@@ -130,11 +130,12 @@ def main(arguments=None):
         numbers = measured(model, found, config, tuning, output, page)
         print(f"{title}, {given.level}s: {numbers}")
         read = config["texts"][title]
+        first = numbers["samples"] < len(pieces(found.test)[0])
         protocol = (
             f"{config['units']} units, one-hot inputs of {read['symbols']} {given.level}s; "
-            f"{config['training']['epochs']} epochs and {tuning['epochs']} in integers; the test "
-            f"in {numbers['samples']} pieces of at most {text.READ} {given.level}s, "
-            "each an inference"
+            f"{config['training']['epochs']} epochs and {tuning['epochs']} in integers; "
+            f"{'the beginning of ' * first}the test in {numbers['samples']} pieces of at most "
+            f"{text.READ} {given.level}s, each an inference"
         )
         experiment.record(
             f"spiking_lstm.chip_text, {given.level}s, {title}",
