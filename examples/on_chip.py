@@ -39,6 +39,23 @@ def page_of(module, name, given, part=""):
     return experiment.results(module, given) / page
 
 
+def quantile_spikes(x, training, levels):
+    """Spikes of analog features: each is as many as there are quantiles below it.
+
+    Args:
+        x: The features, `(n, steps, features)`.
+        training: Those over whose first axis the quantiles are taken, `(m, steps, features)`, or
+            `(m, features)` for all steps alike.
+        levels: Number of quantiles.
+
+    Returns:
+        Zeros and ones `(n, steps, features * levels)`, float32.
+    """
+    quantiles = np.quantile(training, (np.arange(levels) + 1) / (levels + 1), axis=0)
+    above = x[..., None] > np.moveaxis(quantiles, 0, -1)
+    return above.reshape(*x.shape[:2], -1).astype("float32")
+
+
 def deploy(model, calibration, x, y, fine_tune=None, lava_samples=100, report=None, measure=None):
     """Trains a model on in integers, exports it, verifies it on Lava, and says what is left of it.
 

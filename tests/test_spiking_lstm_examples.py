@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from examples import experiment
+from examples.on_chip import quantile_spikes
 from examples.spiking_lstm import (
     ablation,
     alphas,
@@ -366,8 +367,8 @@ class TestSpeech:
     def test_spikes_of_a_feature_are_those_of_the_quantiles_below_it(self):
         training = np.arange(60.0).reshape(60, 1, 1) * [[[1], [100]]]  # (60, 2 steps, 1 feature)
         x = np.array([[[0.0], [0.0]], [[25.0], [2500.0]], [[59.0], [5900.0]]])
-        found = chip_speech.spikes(x, training).astype(int)
         levels = chip_speech.LEVELS
+        found = quantile_spikes(x, training, levels).astype(int)
         assert found.shape == (3, 2, levels)
         assert found[:, 0].tolist() == found[:, 1].tolist()  # each step has its own quantiles
         assert found.sum(axis=-1)[:, 0].tolist() == [0, 2, levels]

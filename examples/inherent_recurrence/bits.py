@@ -24,14 +24,7 @@ PRESETS = {
         "seeds": 3,
         "jit": True,
     },
-    "paper": {
-        "units": 550,
-        "epochs": 100,
-        "batch": 64,
-        "rates": [0.001],
-        "seeds": 5,
-        "jit": True,
-    },
+    "paper": table.PRESETS["paper"],
     "quick": {
         "units": 4,
         "epochs": 1,

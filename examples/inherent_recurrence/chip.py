@@ -7,7 +7,7 @@ k-th of which has one where the coefficient is above the k-th of some quantiles.
 normalisation and no mask, which the chip does not have: padding is steps without spikes.
 """
 
-import json
+import functools
 import time
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from examples import experiment
 from examples.inherent_recurrence import networks, table
-from examples.on_chip import deploy, page_of, require
+from examples.on_chip import deploy, page_of, quantile_spikes, require
 from keras_spiking_rnn import LIF, GatedLIF, TimeSum
 
 NAME = "inherent_recurrence/chip"
@@ -63,10 +63,8 @@ def spikes(x, training):
         x: Sequences `(n, steps, features)`; a step of zeros is padding and has no spikes.
         training: Sequences from which the quantiles are taken.
     """
-    steps = training[training.any(axis=-1)]
-    levels = np.quantile(steps, (np.arange(LEVELS) + 1) / (LEVELS + 1), axis=0).T
-    above = (x[..., None] > levels) & x.any(axis=-1)[..., None, None]
-    return above.reshape(*x.shape[:2], -1).astype("float32")
+    found = quantile_spikes(x, training[training.any(axis=-1)], LEVELS)
+    return found * x.any(axis=-1, keepdims=True)
 
 
 def network(neuron, bits, inputs, units, seed):
@@ -178,14 +176,14 @@ def main(arguments=None):
     for neuron in given.neurons:
         for bits in given.bits:
             key = f"{neuron}-{bits}"
-            kept = output / f"{key}.json"
+            path = output / f"{key}.json"
             report = page_of("inherent_recurrence.chip", "chip", given, key)
-            if not (kept.exists() and report.exists()):
-                experiment.write(
-                    kept,
-                    json.dumps(measured(neuron, bits, parts, protocol, given.seed, report)),
-                )
-            numbers[key] = json.loads(kept.read_text())
+            if not report.exists():
+                path.unlink(missing_ok=True)
+            numbers[key] = networks.kept(
+                path,
+                functools.partial(measured, neuron, bits, parts, protocol, given.seed, report),
+            )
             print(f"{key}: {numbers[key]}", flush=True)
     experiment.record(
         "inherent_recurrence.chip",

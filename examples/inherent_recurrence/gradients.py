@@ -9,7 +9,7 @@ length, by chance, so that some gates are open (Tallec and Ollivier, 2018); the 
 The sequences are made by a program: synthetic data.
 """
 
-import json
+import functools
 import time
 
 import keras
@@ -241,6 +241,32 @@ def rows(numbers, protocol):
     return result
 
 
+def measured(neuron, protocol, seed, seen, without_biases):
+    """Accuracies of recall and gradients of one kind of network, as JSON can have them.
+
+    Args:
+        neuron: A key of `TITLES`.
+        protocol: A preset.
+        seed: Seed of all that is random.
+        seen: Sequences to measure the gradients on.
+        without_biases: Whether gated networks are trained without biases, too.
+    """
+    started = time.perf_counter()
+    longest = protocol["lags"][-1]
+    found = {"recall": {}}
+    for lag in protocol["lags"]:
+        model, accuracy = learned(neuron, lag, protocol, seed)
+        found["recall"][f"{neuron}-{lag}"] = accuracy
+        print(f"{TITLES[neuron]}, {lag} steps: {networks.percent(accuracy)}", flush=True)
+    if neuron in ("v1", "v2") and without_biases:
+        key = f"{neuron} without biases-{longest}"
+        found["recall"][key] = learned(neuron, longest, protocol, seed, False)[1]
+    found["trained"] = compared(model, seen)
+    found["initial"] = compared(network(neuron, protocol["units"], longest, seed), seen)
+    found["seconds"] = time.perf_counter() - started
+    return found
+
+
 def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS)
     given = parser.parse_args(arguments)
@@ -251,23 +277,12 @@ def main(arguments=None):
     numbers = {"recall": {}, "initial": {}, "trained": {}}
     seconds = 0.0
     for neuron in TITLES:
-        kept = output / f"{neuron}.json"
-        if not kept.exists():
-            started = time.perf_counter()
-            found = {"recall": {}}
-            for lag in protocol["lags"]:
-                model, accuracy = learned(neuron, lag, protocol, given.seed)
-                found["recall"][f"{neuron}-{lag}"] = accuracy
-                print(f"{TITLES[neuron]}, {lag} steps: {networks.percent(accuracy)}", flush=True)
-            if neuron in ("v1", "v2") and given.preset != "quick":
-                key = f"{neuron} without biases-{longest}"
-                found["recall"][key] = learned(neuron, longest, protocol, given.seed, False)[1]
-            found["trained"] = compared(model, seen)
-            first = network(neuron, protocol["units"], longest, given.seed)
-            found["initial"] = compared(first, seen)
-            found["seconds"] = time.perf_counter() - started
-            experiment.write(kept, json.dumps(found))
-        found = json.loads(kept.read_text())
+        found = networks.kept(
+            output / f"{neuron}.json",
+            functools.partial(
+                measured, neuron, protocol, given.seed, seen, given.preset != "quick"
+            ),
+        )
         numbers["recall"] |= found["recall"]
         for key in ("initial", "trained"):
             numbers[key][neuron] = found[key]

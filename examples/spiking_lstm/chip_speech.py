@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from examples import data, experiment
-from examples.on_chip import deploy, page_of, require
+from examples.on_chip import deploy, page_of, quantile_spikes, require
 from examples.spiking_lstm import chip, images, speech
 from keras_spiking_rnn import TimeSum
 
@@ -27,18 +27,6 @@ PRESETS = {
 }
 FEATURES = "mean"
 CALIBRATION = 256
-
-
-def spikes(x, training):
-    """Spikes `(n, steps, features * LEVELS)` of features `(n, steps, features)`.
-
-    Args:
-        x: The features.
-        training: Those from which the quantiles are taken, of each step and feature.
-    """
-    levels = np.quantile(training, (np.arange(LEVELS) + 1) / (LEVELS + 1), axis=0)
-    above = x[..., None] > np.moveaxis(levels, 0, -1)
-    return above.reshape(*x.shape[:2], -1).astype("float32")
 
 
 def build(inputs, units, seed):
@@ -64,8 +52,8 @@ def main(arguments=None):
     (x, y), (x_test, y_test) = (speech.seen(part, FEATURES, output) for part in recordings)
     # Those on Lava are the first, and the recordings are sorted by digit.
     order = np.random.default_rng(given.seed).permutation(len(x_test))
-    x_test, y_test = spikes(x_test[order], x), y_test[order]
-    x = spikes(x, x)
+    x_test, y_test = quantile_spikes(x_test[order], x, LEVELS), y_test[order]
+    x = quantile_spikes(x, x, LEVELS)
     keras.utils.set_random_seed(given.seed)
     model = build(x.shape[1:], preset["units"], given.seed)
 
