@@ -65,6 +65,43 @@ class TestTimit:
         (sentence,) = timit.timit(disc)[0].values()
         np.testing.assert_array_equal(sentence.samples, np.full(3200, 0.5, "float32"))
 
+    @pytest.mark.parametrize("above", ["test", "Train"])
+    def test_a_folder_above_may_have_the_name_of_a_part(self, disc, above):
+        moved = disc / above / "timit"
+        moved.mkdir(parents=True)
+        for part in timit.PARTS:
+            (disc / part).rename(moved / part)
+        training, test = timit.timit(moved)
+        assert (list(training), list(test)) == (["FCJF0/SX37"], ["MDAB0/SX37"])
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"", "SX37.PHN has no phones"),
+            (b"0 1600 q\n", "SX37.PHN has no phones"),
+            (b"800 1600 iy\n0 800 h#\n", "line 2: a phone should begin after the one before"),
+            (b"800 800 iy\n", "line 1: a phone should begin .* Received: '800 800 iy'"),
+            (b"0 800 h#\n\xff\xfe\n", "line 2: expected the first sample"),
+        ],
+    )
+    def test_damaged_phones_are_refused(self, disc, content, expected):
+        (disc / "TRAIN" / "DR1" / "FCJF0" / "SX37.PHN").write_bytes(content)
+        with pytest.raises(ValueError, match=expected):
+            timit.timit(disc)
+
+    def test_some_of_the_sentences_are_not_those_of_the_first_dialect(self, monkeypatch):
+        names = [f"DR{dialect}/{number:02}" for dialect in range(1, 9) for number in range(20)]
+        parts = tuple(dict.fromkeys(names, part) for part in timit.PARTS)
+        monkeypatch.setattr(timit, "timit", lambda data_dir: parts)
+
+        def chosen(seed):
+            return speech.phones_of("timit", None, {"train": 40, "test": None}, seed)
+
+        training, test = chosen(0)
+        assert len(training) == 40 and len({name[:3] for name in training}) > 4
+        assert set(test) == set(names)
+        assert training == chosen(0)[0] != chosen(1)[0]
+
     def test_what_is_missing_or_wrong_is_named(self, disc, tmp_path):
         with pytest.raises(FileNotFoundError, match="no .PHN in a folder TRAIN .*LDC93S1"):
             timit.timit(tmp_path / "TEST")
@@ -112,6 +149,16 @@ class TestVowels:
         (folder / vowels.FILES[1]).write_text(HEAD + "1,2:3:1\n")
         with pytest.raises(ValueError, match=r"TEST.ts, series 1: .*Received \[2, 1\]"):
             vowels.vowels(folder)
+        for line, expected in (
+            ("1,2:3,?:1", "series 1: not all values are numbers .*'?'"),
+            ("1,2:3,\ufffd:1", "series 1: not all values are numbers"),
+            ("1,2:3,4:1\n1,2:1", "series 2: 1 features and a label, where .* have 2"),
+            ("1,2:3,4:3", "series 1: the label should be one of 1 2. Received: '3'"),
+            ("", "TEST.ts has no series after the line @data"),
+        ):
+            (folder / vowels.FILES[1]).write_text(f"{HEAD}{line}\n", encoding="utf-8")
+            with pytest.raises(ValueError, match=expected):
+                vowels.vowels(folder)
         (folder / vowels.FILES[1]).write_text("<html>")
         with pytest.raises(ValueError, match="TEST.ts is not a ts file"):
             vowels.vowels(folder)

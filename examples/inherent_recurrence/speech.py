@@ -99,16 +99,19 @@ def librispeech(data_dir, train, test):
 
 
 def phones_of(source, data_dir, protocol, seed):
-    """Sentences with phone times, of `"synthetic"` or `"timit"`: two dictionaries."""
+    """Sentences with phone times, of `"synthetic"` or `"timit"`: two dictionaries.
+
+    Fewer of TIMIT than there are are by chance: the first ones are of one dialect.
+    """
     counts = [protocol["train"], protocol["test"]]
     if source == "synthetic":
         counts = [given or full for given, full in zip(counts, AS_TIMIT.values(), strict=True)]
         return synthetic.synthetic(*counts, seed)
-    parts = timit.timit(data_dir)
-    return tuple(
-        dict(itertools.islice(part.items(), count))
-        for part, count in zip(parts, counts, strict=True)
-    )
+    parts = []
+    for part, count in zip(timit.timit(data_dir), counts, strict=True):
+        chosen = np.random.default_rng(seed).permutation(sorted(part))[:count]
+        parts.append({name: part[name] for name in sorted(chosen)})
+    return tuple(parts)
 
 
 def in_pieces(sequences, labels, length):

@@ -97,7 +97,8 @@ def part(data_dir, name):
         path
         for path in sorted(Path(data_dir).rglob("*"))
         if path.suffix.upper() == ".PHN"
-        and name in (parent.name.upper() for parent in path.parents)
+        # Below the folder of the data: what that is in may have the name of a part, too.
+        and name in (parent.upper() for parent in path.relative_to(data_dir).parts[:-1])
         and not path.name.upper().startswith("SA")
     ]
     if not labels:
@@ -115,23 +116,32 @@ def utterance(labels):
     if not named:
         raise FileNotFoundError(f"There is no .WAV beside {labels}. Copy the whole disc.")
     samples, rate = read_sound(named[0])
-    phones = []
-    for number, line in enumerate(labels.read_text().splitlines(), 1):
+    phones, before = [], -1
+    # A damaged file has lines that are refused: whatever its bytes are.
+    for number, line in enumerate(labels.read_text(errors="replace").splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
+        if len(words) != 3 or not (words[0].isdecimal() and words[1].isdecimal()):
             raise ValueError(
                 f"{labels}, line {number}: expected the first sample, the sample after the last "
                 f"and a phone. Received: {line!r}"
             )
         begin, end = int(words[0]), int(words[1])
+        if not before < begin < end:
+            raise ValueError(
+                f"{labels}, line {number}: a phone should begin after the one before it, and end "
+                f"after it begins. Received: {line!r}"
+            )
+        before = begin
         phone = TO_48.get(words[2], words[2])
         if phone is None and phones:
-            before, _, last = phones.pop()
-            phones.append((before, end, last))
+            of_last, _, last = phones.pop()
+            phones.append((of_last, end, last))
         elif phone is not None:
             phones.append((begin, end, phone))
+    if not phones:
+        raise ValueError(f"{labels} has no phones. Copy the disc again.")
     return Utterance(samples, rate, phones)
 
 

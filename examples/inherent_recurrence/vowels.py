@@ -1,6 +1,7 @@
 """JapaneseVowels: nine speakers say two vowels; 12 cepstral coefficients of linear prediction."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,20 +52,38 @@ def read_ts(path):
     After the line `@data` each line has the features, each with its values at all steps, and the
     label, with colons between them.
     """
-    content = Path(path).read_text(encoding="utf-8")
-    head, found, body = content.partition("@data")
-    if not found:
+    # What is not of UTF-8 is no number, and is refused as that.
+    content = Path(path).read_text(encoding="utf-8", errors="replace")
+    head, *body = re.split(r"(?im)^@data[ \t]*$", content, maxsplit=1)
+    if not body:
         raise ValueError(f"{path} is not a ts file: it has no line @data. Fetch it again.")
+    named = re.search(r"(?im)^@classLabel\s+true\s+(.+)$", head)
     series = []
-    for number, line in enumerate(filter(None, body.splitlines()), 1):
-        *features, label = line.split(":")
-        values = [np.array(each.split(","), "float32") for each in features]
+    for number, line in enumerate(filter(None, body[0].splitlines()), 1):
+        *features, label = map(str.strip, line.split(":"))
+        place = f"{path}, series {number}"
+        try:
+            values = [np.array(each.split(","), "float32") for each in features]
+        except ValueError as error:
+            raise ValueError(f"{place}: not all values are numbers ({error}).") from error
         if len({len(each) for each in values}) != 1:
             raise ValueError(
-                f"{path}, series {number}: each feature should have as many values as the others. "
+                f"{place}: each feature should have as many values as the others. "
                 f"Received {[len(each) for each in values]}. Fetch it again."
             )
-        series.append((np.stack(values, axis=1), label.strip()))
+        if series and len(values) != series[0][0].shape[1]:
+            raise ValueError(
+                f"{place}: {len(values)} features and a label, where the series before have "
+                f"{series[0][0].shape[1]}. Fetch it again."
+            )
+        if named and label not in named[1].split():
+            raise ValueError(
+                f"{place}: the label should be one of {named[1].strip()}. Received: {label!r}. "
+                "Fetch it again."
+            )
+        series.append((np.stack(values, axis=1), label))
+    if not series:
+        raise ValueError(f"{path} has no series after the line @data. Fetch it again.")
     return series
 
 
