@@ -309,7 +309,12 @@ def read_wav(path):
             "Reading recordings needs soundfile and scipy: pip install "
             "'keras-spiking-rnn[examples]'"
         ) from error
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} cannot be read ({error}). Fetch it again.") from error
+    if not len(samples):
+        raise ValueError(f"{path} has no samples. Fetch it again.")
     samples = samples.mean(axis=1)
     if rate != SPEECH_RATE:
         samples = resample_poly(samples, SPEECH_RATE, rate).astype("float32")

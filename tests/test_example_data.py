@@ -187,6 +187,14 @@ class TestSpokenDigits:
         expected = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
         np.testing.assert_allclose(samples[100:-100], expected[100:-100], atol=0.01)
 
+    def test_a_damaged_recording_is_named(self, tmp_path):
+        self.write(tmp_path, "7_theo_9.wav", np.zeros(0))
+        with pytest.raises(ValueError, match="7_theo_9.wav has no samples. Fetch it again"):
+            data.spoken_digits("wav", tmp_path)
+        (tmp_path / "7_theo_9.wav").write_bytes(b"<html>")
+        with pytest.raises(ValueError, match="7_theo_9.wav cannot be read .* Fetch it again"):
+            data.spoken_digits("wav", tmp_path)
+
     def test_those_of_tfds(self, monkeypatch):
         def example(name):
             return {"audio/filename": name, "audio": np.full(5, 2**14), "label": 3}

@@ -107,6 +107,19 @@ class TestDebian:
         (tmp_path / "b_Translation-en").write_text(LIST.replace("Package: foo", "Package: foo2"))
         assert len(pairs.debian(tmp_path)) == 2
 
+    @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".lz4"])
+    def test_a_damaged_list_is_named(self, tmp_path, suffix):
+        if suffix == ".lz4" and not Path(pairs.CAT_FILE[0]).exists():
+            pytest.skip("apt reads the file")
+        (tmp_path / f"Translation-en{suffix}").write_bytes(b"\xff\xfe no list")
+        with pytest.raises(ValueError, match=f"Translation-en{suffix} cannot be read .* Fetch it"):
+            pairs.debian(tmp_path)
+
+    def test_a_list_that_is_cut_off_is_named(self, tmp_path):
+        (tmp_path / "Translation-en.gz").write_bytes(gzip.compress(LIST.encode())[:-9])
+        with pytest.raises(ValueError, match="Translation-en.gz cannot be read"):
+            pairs.debian(tmp_path)
+
     def test_without_lists_it_says_how_to_fetch_them(self, tmp_path):
         expected = "apt-get -o Acquire::Languages=en -o Dir::State::Lists=DIR update"
         with pytest.raises(FileNotFoundError, match=expected):
@@ -135,6 +148,22 @@ class TestLCSTS:
     def test_a_part_without_scores_is_refused(self, folder):
         (folder / "PART_II.txt").write_text(PART_I, encoding="utf-8")
         with pytest.raises(ValueError, match="PART_II.txt should have .* after a <human_label>"):
+            pairs.lcsts(folder)
+
+    def test_a_document_without_end_does_not_take_the_next_one_with_it(self, folder):
+        whole = scored(*[5] * 12)
+        damaged = whole.replace("短文3\n    </short_text>\n</doc>\n", "短文3\n")
+        (folder / "PART_II.txt").write_text(damaged, encoding="utf-8")
+        with pytest.warns(UserWarning, match="PART_II.txt: 1 of 12 documents are not whole"):
+            found = pairs.lcsts(folder)["validation"]
+        assert [pair.text for pair in found] == [f"短文{i}" for i in range(12) if i != 3]
+        (folder / "PART_II.txt").write_text(scored(5, 5)[:-10], encoding="utf-8")
+        with pytest.raises(ValueError, match="It has 1 of those among 2. Fetch it again"):
+            pairs.lcsts(folder)
+
+    def test_another_encoding_is_named(self, folder):
+        (folder / "PART_I.txt").write_bytes(PART_I.encode("gbk"))
+        with pytest.raises(ValueError, match="PART_I.txt is not in UTF-8"):
             pairs.lcsts(folder)
 
     def test_a_missing_part_says_who_has_it(self, folder):

@@ -11,6 +11,8 @@ import itertools
 import lzma
 import re
 import subprocess
+import warnings
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +20,14 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from examples import data
+
 LEVELS = ("word", "character")
 # Where apt has its lists, and what it reads those with that Python cannot.
 LISTS = Path("/var/lib/apt/lists")
 CAT_FILE = ("/usr/lib/apt/apt-helper", "cat-file")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+DAMAGED = (zlib.error, lzma.LZMAError, subprocess.CalledProcessError)
 STANZA = re.compile(
     r"^Package: (?P<package>\S+)\n(?:.+\n)*?"
     r"Description-(?!md5:)[\w-]+: (?P<title>.*)\n(?P<body>(?: .*\n)*)",
@@ -30,9 +35,10 @@ STANZA = re.compile(
 )
 LCSTS_PARTS = ("PART_I.txt", "PART_II.txt", "PART_III.txt")
 LCSTS_SCORE = 3  # pairs with less are left out of the parts that have scores
-DOCUMENT = re.compile(
-    r"<doc id=[^>]*>\s*(?:<human_label>\s*(?P<score>\d)\s*</human_label>\s*)?"
-    r"<summary>(?P<summary>.*?)</summary>\s*<short_text>(?P<text>.*?)</short_text>\s*</doc>",
+MAY_BE_DAMAGED = 0.1  # of the documents of a part, which are left out
+DOCUMENT = re.compile(  # of what follows "<doc "
+    r"id=[^>]*>\s*(?:<human_label>\s*(?P<score>\d)\s*</human_label>\s*)?"
+    r"<summary>(?P<summary>.*?)</summary>\s*<short_text>(?P<text>.*?)</short_text>\s*</doc>\s*",
     re.DOTALL,
 )
 # What the names of the packages of one source begin and end with.
@@ -61,19 +67,23 @@ def read_list(path):
 
     Raises:
         FileNotFoundError: If apt is needed to read it and is not there.
+        ValueError: If it is damaged.
     """
     path = Path(path)
-    if path.suffix in OPENERS:
-        with OPENERS[path.suffix](path) as file:
-            return file.read().decode("utf-8")
-    if path.suffix not in (".lz4", ".zst"):
-        return path.read_text(encoding="utf-8")
-    if not Path(CAT_FILE[0]).exists():
+    by_apt = path.suffix in (".lz4", ".zst")
+    if by_apt and not Path(CAT_FILE[0]).exists():
         raise FileNotFoundError(
             f"{path} is compressed as {path.suffix}, which {CAT_FILE[0]} reads; it is part of apt, "
             "on Debian. Decompress it, and name its folder as the data folder."
         )
-    return subprocess.run([*CAT_FILE, path], check=True, stdout=subprocess.PIPE).stdout.decode()
+    try:
+        if by_apt:
+            said = subprocess.run([*CAT_FILE, path], check=True, capture_output=True)
+            return said.stdout.decode()
+        with OPENERS.get(path.suffix, open)(path, "rb") as file:
+            return file.read().decode()
+    except (OSError, EOFError, ValueError, *DAMAGED) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Fetch it again.") from error
 
 
 def debian(data_dir=None, language="en"):
@@ -129,14 +139,21 @@ def lcsts(data_dir):
         )
     parts = {}
     for part, name in zip(("train", "validation", "test"), LCSTS_PARTS, strict=True):
-        path = Path(data_dir) / name
-        documents = list(DOCUMENT.finditer(path.read_text(encoding="utf-8")))
-        scored = part != "train"
-        if not documents or (scored and any(each["score"] is None for each in documents)):
+        path, scored = Path(data_dir) / name, part != "train"
+        begun = data.read_text(path).split("<doc ")[1:]
+        matches = map(DOCUMENT.fullmatch, begun)
+        documents = [each for each in matches if each and not (scored and each["score"] is None)]
+        if len(documents) < (1 - MAY_BE_DAMAGED) * len(begun) or not documents:
             raise ValueError(
                 f"{path} should have <doc id=...> with <summary> and <short_text>"
                 f"{' after a <human_label>' if scored else ''} in it. It has {len(documents)} "
-                "of those. Fetch it again."
+                f"of those among {len(begun)}. Fetch it again."
+            )
+        if len(documents) < len(begun):
+            warnings.warn(
+                f"{path}: {len(begun) - len(documents)} of {len(begun)} documents are not whole, "
+                "and left out. The file may be damaged.",
+                stacklevel=2,
             )
         parts[part] = [
             Pair(each["text"].strip(), each["summary"].strip())
