@@ -184,7 +184,15 @@ def test_frames_are_windows_of_a_number_of_events_and_are_kept_in_a_file(tmp_pat
         # Binary, and with a frame of the events that do not fill a window.
         assert x.sum(axis=(2, 3, 4)).tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
         assert x[1, 0, 1, 3, 1] == 1
-        recorded = Listed([(recording([0]), 0), (recording([0]), 0)])
+        recorded = Listed([(recording([0]), 7), (recording([0]), 1)])
+
+
+@pytest.mark.parametrize("labels", [[7, 0], [7, 1, 1]])
+def test_frames_that_were_kept_of_other_recordings_are_refused(tmp_path, labels):
+    path = tmp_path / "train.npy"
+    cameras.framed(Listed([(recording([0]), 7), (recording([0]), 1)]), 2, 4, path)
+    with pytest.raises(ValueError, match="frames of other recordings, 2 of them, where there are"):
+        cameras.framed(Listed([(recording([0]), label) for label in labels]), 2, 4, path)
 
 
 def test_noise_comes_at_its_rate_within_the_recording_and_is_sorted():
@@ -267,7 +275,11 @@ def test_recordings_of_poker_dvs_by_tonic(tmp_path):
 
 def test_without_parts_of_its_own_the_first_of_each_class_are_for_training(tmp_path, monkeypatch):
     tonic = pytest.importorskip("tonic.datasets")
-    every = Listed([(recording([number]), label) for label in (0, 1) for number in range(10)])
+    listed = [(number, label) for label in (0, 1) for number in range(10)]
+    # A file system lists them in any order; 10 comes after 9.
+    listed = [listed[index] for index in np.random.default_rng(0).permutation(20)]
+    every = Listed([(recording([number]), label) for number, label in listed])
+    every.data = [f"{label}/cifar10_{label}_{number + 1}.aedat4" for number, label in listed]
     monkeypatch.setattr(tonic, "CIFAR10DVS", lambda folder: every)
     train, test = cameras.of_tonic("cifar10-dvs-aedat4", tmp_path)
     assert train.targets == [0] * 8 + [1] * 8

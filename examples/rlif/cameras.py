@@ -7,6 +7,7 @@ whether events are counted; binary pixels, as in later code of its group, are sp
 `mnist` and `fashion` are real images before a simulated camera: their events are synthetic.
 """
 
+import re
 from pathlib import Path
 
 import keras
@@ -162,13 +163,21 @@ def of_tonic(dataset, data_dir):
             f"tonic could not load {TITLES[dataset]} from {data_dir} ({type(error).__name__}: "
             f"{error}). It needs a network for the first time."
         ) from error
-    targets = np.array(every.targets)
-    places = [np.flatnonzero(targets == label) for label in np.unique(targets)]
+    # tonic has the files as the file system lists them, which is not everywhere the same.
+    order = sorted(range(len(every)), key=lambda index: numbered(every.data[index]))
+    targets = np.array(every.targets)[order]
+    places = [np.array(order)[targets == label] for label in np.unique(targets)]
     kept = [int(SPLIT * len(each)) for each in places]
     return [
         Some(every, np.concatenate([each[:n] for each, n in zip(places, kept, strict=True)])),
         Some(every, np.concatenate([each[n:] for each, n in zip(places, kept, strict=True)])),
     ]
+
+
+def numbered(path):
+    """What to sort the files of a class by: the number in their name, and their name."""
+    name = Path(path).stem
+    return int(re.search(r"\d*$", name)[0] or -1), name
 
 
 def framed(recorded, count, steps, path=None, change=None):
@@ -184,6 +193,9 @@ def framed(recorded, count, steps, path=None, change=None):
 
     Returns:
         `(x, y)`: uint8 0 or 1 of shape (n, steps, height, width, 2), and int32 labels.
+
+    Raises:
+        ValueError: If the file has frames of other recordings.
     """
     width, height = recorded.sensor_size[:2]
     shape = (len(recorded), steps, height, width, 2)
@@ -191,7 +203,13 @@ def framed(recorded, count, steps, path=None, change=None):
         path = Path(path)
         labels, beside = path.with_suffix(".labels.npy"), path.with_suffix(".part.npy")
         if path.exists():
-            return np.load(path, mmap_mode="r"), np.load(labels)
+            x, y = np.load(path, mmap_mode="r"), np.load(labels)
+            if x.shape != shape or y.tolist() != [int(label) for label in recorded.targets]:
+                raise ValueError(
+                    f"{path} has the frames of other recordings, {len(x)} of them, where there "
+                    f"are {len(recorded)} now. Delete {path.parent}, or choose another --output."
+                )
+            return x, y
         x = np.lib.format.open_memmap(beside, "w+", "uint8", shape)
     else:
         x = np.zeros(shape, "uint8")
