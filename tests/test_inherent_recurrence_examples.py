@@ -146,6 +146,80 @@ def test_a_network_of_a_later_seed_is_that_of_its_own_run():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+class Killed(Exception):
+    pass
+
+
+class TestKilled:
+    """A training that ends within an epoch, and is begun again."""
+
+    PROTOCOL = {**SMALL, "epochs": 4}
+
+    def killed_at(self, monkeypatch, epoch):
+        """From now on trainings end within an epoch."""
+        falling = networks.falling
+
+        def dies(rate, epochs):
+            callback = falling(rate, epochs)
+
+            def on_train_batch_begin(batch, logs=None):
+                if callback.model.optimizer.iterations.numpy() == 5 * epoch + 2:
+                    raise Killed
+
+            callback.on_train_batch_begin = on_train_batch_begin
+            return callback
+
+        monkeypatch.setattr(networks, "falling", dies)
+
+    @pytest.mark.parametrize("epoch", [1, 3])
+    def test_it_goes_on_to_the_same_weights(self, tmp_path, monkeypatch, epoch):
+        (training, build), protocol = toy(), self.PROTOCOL
+        whole = networks.Trainer(build, protocol)(training, 0.01, 3).get_weights()
+        saved = networks.Saved(tmp_path / "a" / "0.01-3.npz")
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            self.killed_at(patched, epoch)
+            networks.Trainer(build, protocol)(training, 0.01, 3, saved)
+        again = networks.Saved(saved.path)
+        trained = networks.Trainer(build, protocol)(training, 0.01, 3, again).get_weights()
+        assert again.before > 0
+        for one, other in zip(whole, trained, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_what_was_finished_before_is_not_trained_again(self, tmp_path, monkeypatch):
+        (training, build), protocol = toy(), self.PROTOCOL
+
+        def run(folder):
+            measure = networks.accuracy
+            return networks.compared(
+                folder,
+                build,
+                training,
+                lambda model: {"accuracy": measure(model, *training)},
+                {**protocol, "rates": [0.003, 0.03]},
+                [0, 1],
+            )
+
+        whole = run(tmp_path / "whole")
+        folder = tmp_path / "killed"
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            self.killed_at(patched, 2)
+            run(folder)
+        assert [path.name for path in folder.iterdir()] == ["0.003-validated.npz"]
+        again = run(folder)
+        for key in ("accuracies", "validated", "rate"):
+            assert again[key] == whole[key]
+        assert sorted(path.suffix for path in folder.iterdir()) == [".json"] * 4
+
+
+def test_a_training_has_a_bar(tmp_path, capsys):
+    training, build = toy()
+    networks.compared(
+        tmp_path / "v1-6", build, training, lambda model: {"accuracy": 0.5}, SMALL, [7]
+    )
+    said = capsys.readouterr().out
+    assert "v1-6, 0.01-7" in said and "2/2" in said and "loss" in said
+
+
 def test_the_learning_rate_is_the_best_in_validation(tmp_path):
     training, build = toy()
     protocol = {**SMALL, "epochs": 10, "rates": [1e-9, 0.03]}

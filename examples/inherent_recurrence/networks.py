@@ -6,8 +6,10 @@ have a threshold of an eighth of the largest membrane potential, membranes do no
 traditional network learns the decay of its current, which begins with 1.
 """
 
+import io
 import json
 import math
+import sys
 import time
 
 import keras
@@ -33,7 +35,9 @@ TITLES = {
 # and with one bit the half, which is all that there is.
 EIGHTH = {1: 1, 3: 1, 5: 4, 6: 8, "full": 32}
 PAPER_BITS = 6
-BATCH, DROPOUT = 32, 0.2
+DROPOUT = 0.2
+# How often Keras begins a data set of TensorFlow in an epoch: at its begin and its end.
+BEGUN = 2
 
 
 def unrounded(cell, membrane, v_max):
@@ -178,6 +182,80 @@ def restart(model, fresh):
         variable.assign(ops.zeros_like(variable))
 
 
+class Bar(keras.callbacks.Callback):
+    """A progress bar of the epochs; of output that is no terminal, a line at the end.
+
+    Args:
+        title: What is trained.
+        epochs: Number of epochs.
+    """
+
+    def __init__(self, title, epochs):
+        super().__init__()
+        self.title, self.epochs = title, epochs
+
+    def on_train_begin(self, logs=None):
+        """Says what is trained."""
+        print(self.title, flush=True)
+        self.bar = keras.utils.Progbar(
+            self.epochs,
+            verbose=1 if sys.stdout.isatty() else 2,
+            stateful_metrics=["loss"],
+            unit_name="epoch",
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Moves the bar."""
+        self.bar.update(epoch + 1, [("loss", logs["loss"])])
+
+
+class Saved(keras.callbacks.Callback):
+    """Keeps all of a training in a file after each epoch, to go on with.
+
+    Args:
+        path: The file, whose suffix is `.npz`. Its folder is made.
+
+    Attributes:
+        before: How long the epochs took, in seconds, that were in the file when it was loaded.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.before = path, 0.0
+
+    @staticmethod
+    def state(model):
+        """Weights, statistics and random numbers of a compiled model, and its optimizer."""
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        return [*model.variables, *model.optimizer.variables]
+
+    def load(self, model):
+        """Sets a compiled model to what is in the file: the number of its epochs."""
+        if not self.path.exists():
+            return 0
+        with np.load(self.path) as saved:
+            for number, variable in enumerate(self.state(model)):
+                variable.assign(saved[str(number)])
+            self.before = float(saved["seconds"])
+            return int(saved["epochs"])
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock."""
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Replaces the file."""
+        seconds = self.before + time.perf_counter() - self.started
+        state = {
+            str(number): np.asarray(each) for number, each in enumerate(self.state(self.model))
+        }
+        content = io.BytesIO()
+        np.savez(content, **state, seconds=seconds, epochs=epoch + 1)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        experiment.write(self.path, content.getvalue())
+
+
 class Trainer:
     """Trains networks of one kind, one after the other, in the same compiled model.
 
@@ -191,14 +269,18 @@ class Trainer:
         self.build, self.protocol, self.loss = build, protocol, loss
         self.model = None
 
-    def __call__(self, training, rate, seed):
+    def __call__(self, training, rate, seed, saved=None, title=None):
         """A trained model, which the next call trains on.
+
+        A training that was killed goes on, and ends with the same weights.
 
         Args:
             training: `(x, y)`, or with weights of the steps, `(x, y, weights)`. What is left after
                 the last whole batch is left out, each time by chance.
             rate: Learning rate to begin with.
             seed: Seed of weights, dropout and batches.
+            saved: A `Saved`, or `None` to keep nothing.
+            title: That of a `Bar`, or `None` for none.
         """
         fresh = self.build(seed)
         if self.model is None:
@@ -213,7 +295,13 @@ class Trainer:
             .shuffle(count, seed=seed)
             .batch(min(count, self.protocol["batch"]), drop_remainder=True)
         )
-        self.model.fit(batches, epochs=epochs, verbose=0, callbacks=[falling(rate, epochs)])
+        done = 0 if saved is None else saved.load(self.model)
+        for _ in range(BEGUN * done):
+            iter(batches)  # each time that it is begun its order is another one
+        callbacks = [falling(rate, epochs)]
+        callbacks += [] if title is None else [Bar(title, epochs)]
+        callbacks += [] if saved is None else [saved]
+        self.model.fit(batches, initial_epoch=done, epochs=epochs, verbose=0, callbacks=callbacks)
         return self.model
 
 
@@ -246,7 +334,7 @@ def compared(folder, build, training, measure, protocol, seeds, loss=None):
     """What is measured of one kind of network, at the best of some learning rates.
 
     That is the one with the best accuracy on a fifth of the training part, after training on the
-    rest with the first seed. A run that was killed goes on with the training that it was at.
+    rest with the first seed. A run that was killed goes on with the epoch that it was at.
 
     Args:
         folder: Folder of what is known already; it is made.
@@ -262,32 +350,34 @@ def compared(folder, build, training, measure, protocol, seeds, loss=None):
     """
     trainer, rates = Trainer(build, protocol, loss), protocol["rates"]
 
-    def timed(training, rate, seed, measure):
-        started = time.perf_counter()
-        found = measure(trainer(training, rate, seed))
-        return {**found, "seconds": time.perf_counter() - started}
+    def run(name, training, rate, seed, measure):
+        saved = Saved(folder / f"{name}.npz")
+
+        def timed():
+            started = time.perf_counter()
+            measured = measure(trainer(training, rate, seed, saved, f"{folder.name}, {name}"))
+            return {**measured, "seconds": saved.before + time.perf_counter() - started}
+
+        found = kept(folder / f"{name}.json", timed)
+        saved.path.unlink(missing_ok=True)
+        return found
 
     validated = []
     if len(rates) > 1:
         rest, held = held_out(training, seeds[0])
         validated = [
-            kept(
-                folder / f"{rate:g}-validated.json",
-                lambda rate=rate: timed(
-                    rest, rate, seeds[0], lambda model: {"accuracy": accuracy(model, *held)}
-                ),
+            run(
+                f"{rate:g}-validated",
+                rest,
+                rate,
+                seeds[0],
+                lambda model: {"accuracy": accuracy(model, *held)},
             )
             for rate in rates
         ]
     accuracies = [each["accuracy"] for each in validated]
     rate = rates[int(np.argmax(accuracies))] if validated else rates[0]
-    found = [
-        kept(
-            folder / f"{rate:g}-{seed}.json",
-            lambda seed=seed: timed(training, rate, seed, measure),
-        )
-        for seed in seeds
-    ]
+    found = [run(f"{rate:g}-{seed}", training, rate, seed, measure) for seed in seeds]
     return {
         **summary(found),
         "rate": rate,
