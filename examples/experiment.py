@@ -25,6 +25,7 @@ import csv
 import importlib.metadata
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -248,6 +249,19 @@ def train(model, x, y, output, name, epochs, batch_size, seed, validation=None, 
         )
     reseed(model, [seed, epochs])
     return history(output, name)
+
+
+def bar(title, count, unit):
+    """A progress bar of Keras, below a title; of output that is no terminal, a line at the end.
+
+    Args:
+        title: What is done.
+        count: How often `update` moves it.
+        unit: What is counted.
+    """
+    print(title, flush=True)
+    verbose = 1 if sys.stdout.isatty() else 2
+    return keras.utils.Progbar(count, verbose=verbose, stateful_metrics=["loss"], unit_name=unit)
 
 
 def history(output, name):

@@ -317,9 +317,24 @@ def test_phones_are_told_frame_by_frame(tmp_path, monkeypatch):
     options = ["--preset", "quick", "--source", "timit", "--neurons", "v2", "--results", tmp_path]
     options += ["--data-dir", tmp_path / "timit", "--output", tmp_path / "runs"]
     speech.main([str(each) for each in options])
-    numbers = json.loads((tmp_path / "speech-timit-quick-0.json").read_text())["numbers"]["v2-6"]
-    assert numbers["accuracy"] > 0.8
-    assert numbers["phone_error_rate"] < 0.5
+    record = json.loads((tmp_path / "speech-timit-quick-0.json").read_text())
+    assert record["numbers"]["v2-6"]["accuracy"] > 0.8
+    assert record["numbers"]["v2-6"]["phone_error_rate"] < 0.5
+    assert "MFCC and not fMLLR" in record["rows"][0]["protocol"]
+
+
+def test_features_may_be_mel_bands(tmp_path):
+    spoken(tmp_path / "timit")
+    options = ["--preset", "quick", "--source", "timit", "--neurons", "v1", "--results", tmp_path]
+    options += ["--data-dir", tmp_path / "timit", "--output", tmp_path / "runs"]
+    speech.main([str(each) for each in (*options, "--features", "mel")])
+    record = json.loads((tmp_path / "speech-timit-quick-0.json").read_text())
+    # Two layers of 8 units, 40 bands with two derivatives.
+    assert record["numbers"]["v1-6"]["parameters"] == 2 * (120 * 8 + 8 * 8)
+    assert "logarithms of mel bands and not fMLLR" in record["rows"][0]["protocol"]
+    assert record["command"].endswith("--data-dir DIR --neurons v1 --features mel")
+    with pytest.raises(ValueError, match="another configuration"):
+        speech.main([str(each) for each in options])
 
 
 def test_characters_are_learned_by_ctc(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from examples.inherent_recurrence import features, speech, synthetic, timit, vowels
 
@@ -220,6 +222,7 @@ class TestFeatures:
         tone = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000)
         found = features.features(tone, 8000, kind, count)
         assert (found.shape, found.dtype) == ((101, 3 * count), "float32")
+        assert features.features(tone, 8000, kind).shape[1] == 3 * features.KINDS[kind]
         # A steady tone does not change.
         np.testing.assert_allclose(found[10:-10, count:], 0, atol=0.3)
         if kind == "mel":
@@ -240,6 +243,43 @@ class TestFeatures:
         phones[1] = (250, 300, "a")
         phones[2] = (300, 600, "b")
         assert features.frame_labels(utterance, 7, ["a", "b"]).tolist() == [0, 0, 0, 1, 1, 1, 1]
+
+
+def test_librispeech_is_read_as_tensorflow_datasets_keeps_it(tmp_path):
+    known = tfds.builder("librispeech", data_dir=tmp_path)
+
+    def part(number):
+        samples = [np.full(1600 + 160 * index, 2**13, "int16") for index in range(number)]
+        return [
+            {"speech": each, "text": f"word {index}", "id": "", "speaker_id": 1, "chapter_id": 1}
+            for index, each in enumerate(samples)
+        ]
+
+    def dataset(number):
+        signature = {
+            "speech": tf.TensorSpec((None,), tf.int16),
+            "text": tf.TensorSpec((), tf.string),
+            "id": tf.TensorSpec((), tf.string),
+            "speaker_id": tf.TensorSpec((), tf.int64),
+            "chapter_id": tf.TensorSpec((), tf.int64),
+        }
+        return tf.data.Dataset.from_generator(lambda: part(number), output_signature=signature)
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="librispeech",
+        config="default",
+        version=str(known.version),
+        features=known.info.features,
+        split_datasets={name: dataset(3) for name in speech.LIBRISPEECH.values()},
+        data_dir=tmp_path,
+    )
+    assert known.data_path.is_dir()
+    training, test = speech.librispeech(tmp_path, None, 2, "mel")
+    assert (len(training), len(test)) == (3, 2)
+    assert sorted(text for _, text in training) == ["WORD 0", "WORD 1", "WORD 2"]
+    assert sorted(len(x) for x, _ in training) == [11, 12, 13]
+    (x, _), *_ = training
+    assert x.shape[1] == 3 * 40
 
 
 def test_phone_error_rate_is_that_of_39_phones_without_repetitions():

@@ -187,6 +187,12 @@ def test_frames_are_windows_of_a_number_of_events_and_are_kept_in_a_file(tmp_pat
         recorded = Listed([(recording([0]), 7), (recording([0]), 1)])
 
 
+def test_frames_have_a_bar(capsys):
+    cameras.framed(Listed([(recording([0]), 0)] * 3), 2, 4)
+    said = capsys.readouterr().out
+    assert said.startswith("4 frames of 2 events\n") and "3/3" in said
+
+
 @pytest.mark.parametrize("labels", [[7, 0], [7, 1, 1]])
 def test_frames_that_were_kept_of_other_recordings_are_refused(tmp_path, labels):
     path = tmp_path / "train.npy"

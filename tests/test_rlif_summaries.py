@@ -5,6 +5,7 @@ import gzip
 import io
 import itertools
 import lzma
+import re
 import struct
 from pathlib import Path
 
@@ -501,6 +502,28 @@ class TestExperiment:
         monkeypatch.setattr("sys.stdin", io.StringIO(example["source"]))
         summarize.main(["--checkpoints", str(folder / "out" / "debian-en-quick-0")])
         assert capsys.readouterr().out.strip() == example["LIFLSTM"]
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [(b" \n", "no text on standard input"), (b"caf\xe9", "not in UTF-8 .*0xe9")],
+    )
+    def test_what_is_no_text_is_refused(self, trained, monkeypatch, capsys, content, expected):
+        folder, _ = trained
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
+        with pytest.raises(SystemExit):
+            summarize.main(["--checkpoints", str(folder / "out" / "debian-en-quick-0")])
+        assert re.search(expected, capsys.readouterr().err)
+
+    def test_too_few_texts_are_named(self, tmp_path):
+        (tmp_path / "Translation-en").write_text(LIST)
+        with pytest.raises(ValueError, match="too few texts with summaries .*0 for validation"):
+            summaries.main(["--data-dir", str(tmp_path), "--output", str(tmp_path)])
+
+    @pytest.mark.parametrize("option", ["--train", "--epochs"])
+    def test_nothing_to_train_is_refused(self, option, capsys):
+        with pytest.raises(SystemExit):
+            summaries.main([option, "0"])
+        assert "must be an integer of at least 1" in capsys.readouterr().err
 
     def test_without_a_trained_network_it_says_how_to_train_one(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="Train it first: python -m examples.rlif"):

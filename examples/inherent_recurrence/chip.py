@@ -119,12 +119,16 @@ def measured(neuron, bits, parts, protocol, seed, report):
     started = time.perf_counter()
     model = network(neuron, bits, x.shape[1:], protocol["units"], seed)
     prepare(model, len(x), protocol)
-    fitted = {"batch_size": protocol["batch"], "verbose": 0}
-    model.fit(x, y, epochs=protocol["epochs"], **fitted)
+
+    def fit(each, title, epochs):
+        bar = networks.Bar(f"{networks.titled(f'{neuron}-{bits}')}, {title}", epochs)
+        each.fit(x, y, protocol["batch"], epochs, verbose=0, callbacks=[bar])
+
+    fit(model, "in floats", protocol["epochs"])
 
     def fine_tune(aware):
         prepare(aware, len(x), protocol, tuning=True)
-        aware.fit(x, y, epochs=protocol["tuning"], **fitted)
+        fit(aware, "in integers", protocol["tuning"])
 
     samples = slice(protocol["test"])
     found = deploy(model, x, x_test[samples], y_test[samples], fine_tune, protocol["lava"], report)

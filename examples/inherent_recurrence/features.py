@@ -2,19 +2,21 @@
 
 import numpy as np
 
-KINDS = ("mfcc", "mel")
+# Coefficients or bands of each kind, if nothing else is said.
+KINDS = {"mfcc": 13, "mel": 40}
 # The paper's windows: 25 ms, every 10 ms.
 WINDOW, HOP = 25e-3, 10e-3
 
 
-def features(samples, rate, kind="mfcc", count=13, deltas=2, hop=HOP):
+def features(samples, rate, kind="mfcc", count=None, deltas=2, hop=HOP):
     """MFCC or logarithms of a mel spectrogram, and their derivatives in time.
 
     Args:
         samples: Array `(n,)`.
         rate: Samples a second.
         kind: `"mfcc"` or `"mel"`.
-        count: How many coefficients, or bands from 0 Hz to half the rate.
+        count: How many coefficients, or bands from 0 Hz to half the rate; `None` for that of
+            `KINDS`.
         deltas: How many derivatives besides, 0 to 2.
         hop: Seconds from frame to frame. Frame i has its middle at `i * hop`.
 
@@ -33,6 +35,7 @@ def features(samples, rate, kind="mfcc", count=13, deltas=2, hop=HOP):
         raise ImportError(
             "Features of speech need librosa: pip install 'keras-spiking-rnn[examples]'"
         ) from error
+    count = KINDS[kind] if count is None else count
     window = round(WINDOW * rate)
     powers = librosa.feature.melspectrogram(
         y=np.asarray(samples, "float32"),

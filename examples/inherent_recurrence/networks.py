@@ -9,7 +9,6 @@ traditional network learns the decay of its current, which begins with 1.
 import io
 import json
 import math
-import sys
 import time
 
 import keras
@@ -183,7 +182,7 @@ def restart(model, fresh):
 
 
 class Bar(keras.callbacks.Callback):
-    """A progress bar of the epochs; of output that is no terminal, a line at the end.
+    """A progress bar of the epochs.
 
     Args:
         title: What is trained.
@@ -196,13 +195,7 @@ class Bar(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Says what is trained."""
-        print(self.title, flush=True)
-        self.bar = keras.utils.Progbar(
-            self.epochs,
-            verbose=1 if sys.stdout.isatty() else 2,
-            stateful_metrics=["loss"],
-            unit_name="epoch",
-        )
+        self.bar = experiment.bar(self.title, self.epochs, "epoch")
 
     def on_epoch_end(self, epoch, logs=None):
         """Moves the bar."""

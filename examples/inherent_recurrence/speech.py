@@ -7,7 +7,8 @@
 `synthetic` is speech of espeak-ng, whose phone times are known. Of it and of TIMIT each frame is
 classified; its phones are the classes that follow each other, after the scores are averaged over 5
 frames. LibriSpeech has no times: there the networks are trained with CTC on characters, and the
-word error rate is measured. MFCC with two derivatives take the place of Kaldi's fMLLR.
+word error rate is measured. MFCC with two derivatives take the place of Kaldi's fMLLR, or with
+`--features mel` the logarithms of 40 mel bands.
 """
 
 import functools
@@ -19,7 +20,7 @@ import numpy as np
 from examples import experiment
 from examples.data import load_tfds
 from examples.inherent_recurrence import networks, synthetic, timit
-from examples.inherent_recurrence.features import HOP, features, frame_labels
+from examples.inherent_recurrence.features import HOP, KINDS, features, frame_labels
 from examples.inherent_recurrence.vowels import padded
 from keras_spiking_rnn import metrics
 
@@ -69,16 +70,18 @@ TITLES = {
     "timit": "TIMIT",
     "librispeech": "LibriSpeech 100 h",
 }
+SAID = {"mfcc": "MFCC", "mel": "logarithms of mel bands"}
 LIBRISPEECH = {"train": "train_clean100", "test": "test_clean"}
 
 
-def librispeech(data_dir, train, test):
+def librispeech(data_dir, train, test, kind="mfcc"):
     """Sentences by TensorFlow Datasets, and what is said.
 
     Args:
-        data_dir: Folder into which it downloads.
+        data_dir: Folder into which it downloads, once, all 1 000 hours.
         train: How many sentences to train on, or `None` for all 100 hours.
         test: How many to test on, or `None`.
+        kind: That of the features.
 
     Returns:
         Two lists of `(features, text)`; the texts are in capitals.
@@ -89,7 +92,7 @@ def librispeech(data_dir, train, test):
         parts.append(
             [
                 (
-                    features(np.asarray(each["speech"], "float32") / 2**15, timit.RATE),
+                    features(np.asarray(each["speech"], "float32") / 2**15, timit.RATE, kind),
                     each["text"].decode().upper(),
                 )
                 for each in examples
@@ -165,7 +168,10 @@ def frames(protocol, source, data_dir, seed):
     """Phones of each frame: functions that build, and that measure, and what to train on."""
     training, test = (list(part.values()) for part in phones_of(source, data_dir, protocol, seed))
     names = sorted({name for each in training + test for _, _, name in each.phones})
-    found = [[features(each.samples, each.rate) for each in part] for part in (training, test)]
+    kind = protocol.get("features", "mfcc")
+    found = [
+        [features(each.samples, each.rate, kind) for each in part] for part in (training, test)
+    ]
     labels = [
         [frame_labels(each, len(x), names, HOP) for each, x in zip(part, of_part, strict=True)]
         for part, of_part in zip((training, test), found, strict=True)
@@ -196,7 +202,8 @@ def frames(protocol, source, data_dir, seed):
 
 def characters(protocol, data_dir):
     """Characters by CTC: as `frames`."""
-    training, test = librispeech(data_dir, protocol["train"], protocol["test"])
+    kind = protocol.get("features", "mfcc")
+    training, test = librispeech(data_dir, protocol["train"], protocol["test"], kind)
     steps = max(len(x) for x, _ in training + test)
     x, x_test = (padded([each for each, _ in part], steps) for part in (training, test))
     longest = max(len(text) for _, text in training)
@@ -246,7 +253,8 @@ def rows(source, numbers, protocol, config):
         f"{protocol['units']} units (paper 550), {protocol['epochs']} epochs (paper 24), learning "
         f"rate{networks.chosen_of(protocol['rates'])}, "
         f"{protocol['seeds']} seed{'s' * (protocol['seeds'] > 1)}; threshold of an eighth of "
-        "V_max; MFCC and not fMLLR, phones and not Kaldi's senones"
+        f"V_max; {SAID[protocol.get('features', 'mfcc')]} and not fMLLR, phones and not Kaldi's "
+        "senones"
     )
     result = []
     for key, found in numbers.items():
@@ -279,9 +287,10 @@ def main(arguments=None):
     )
     parser.add_argument("--seeds", type=experiment.positive, help="how many")
     parser.add_argument("--rates", type=float, nargs="+", help="the best is chosen in validation")
+    parser.add_argument("--features", choices=list(KINDS), help="mfcc if not given")
     given = parser.parse_args(arguments)
     source, protocol = given.source or SOURCES[0], PRESETS[given.preset]
-    asked = {key: getattr(given, key) for key in ("seeds", "rates")}
+    asked = {key: getattr(given, key) for key in ("seeds", "rates", "features")}
     protocol = protocol | {key: each for key, each in asked.items() if each}
     output = experiment.directory(
         given, NAME, networks.of_a_run({"source": source, **protocol}), f"{source}-"

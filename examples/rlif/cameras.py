@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from examples import data
+from examples import data, experiment
 from keras_spiking_rnn import datasets, events
 
 # Real images whose events are simulated.
@@ -214,6 +214,7 @@ def framed(recorded, count, steps, path=None, change=None):
     else:
         x = np.zeros(shape, "uint8")
     y = np.zeros(len(recorded), "int32")
+    bar = experiment.bar(f"{steps} frames of {count} events", len(recorded), "recording")
     for index in range(len(recorded)):
         given, y[index] = recorded[index]
         if change is not None:
@@ -227,6 +228,7 @@ def framed(recorded, count, steps, path=None, change=None):
             remainder="keep",
             dtype="uint8",
         )
+        bar.update(index + 1)
     if path is None:
         return x, y
     x.flush()

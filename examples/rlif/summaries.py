@@ -95,7 +95,11 @@ def baseline(parts, level):
 
 
 def load(source, language, level, data_dir, preset, seed):
-    """Training, validation and test pairs, at most `train` and `held_out` of them."""
+    """Training, validation and test pairs, at most `train` and `held_out` of them.
+
+    Raises:
+        ValueError: If there are too few for that.
+    """
     held_out = preset["held_out"]
     if source == "lcsts":
         parts = pairs.lcsts(data_dir)
@@ -104,6 +108,9 @@ def load(source, language, level, data_dir, preset, seed):
         # Where there are few pairs, most are to train on.
         held_out = min(held_out, len(found) // 10)
         parts = pairs.split(found, level, held_out, COMMON["per_family"], seed)
+    if not all(parts.values()):
+        counts = ", ".join(f"{len(each)} for {part}" for part, each in parts.items())
+        raise ValueError(f"There are too few texts with summaries in {data_dir}: {counts}.")
     random = np.random.default_rng(seed)
     limits = {"train": preset["train"], "validation": held_out, "test": held_out}
     return {
@@ -145,8 +152,17 @@ def shifted(summaries):
     return summaries[:, :-1], np.where(targets == pairs.UNKNOWN, pairs.PADDING, targets)
 
 
-def summarize(model, sources, names, vocabulary, config):
-    """The likeliest summary of each text."""
+def summarize(model, sources, names, vocabulary, config, bar=None):
+    """The likeliest summary of each text.
+
+    Args:
+        model: A trained network.
+        sources: The texts as numbers, `(n, text_length)`.
+        names: The unknown tokens of each text.
+        vocabulary: A `pairs.Vocabulary`.
+        config: The configuration of the network.
+        bar: What `experiment.bar` gives, for as many texts.
+    """
     length, made = config["summary_length"] + 1, []
     for begin in range(0, len(sources), SEARCHED):
         part = sources[begin : begin + SEARCHED]
@@ -154,6 +170,8 @@ def summarize(model, sources, names, vocabulary, config):
         rows = np.pad(part, ((0, min(SEARCHED, len(sources)) - len(part)), (0, 0)), mode="edge")
         found, _ = model.search(rows, config["beams"], length, config["penalty"])
         made += np.array(found)[: len(part), 0].tolist()
+        if bar:
+            bar.update(len(made))
     return [vocabulary.decode(*each) for each in zip(made, names, strict=True)]
 
 
@@ -195,8 +213,10 @@ def row(what, config, numbers):
 def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS, SOURCES)
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="that of Debian's")
-    parser.add_argument("--train", type=int, help="pairs to train on, instead of the preset's")
-    parser.add_argument("--epochs", type=int, help="instead of the preset's")
+    for name, what in (("train", "pairs to train on, "), ("epochs", "")):
+        parser.add_argument(
+            f"--{name}", type=experiment.positive, help=f"{what}instead of the preset's"
+        )
     parser.add_argument("--threshold", type=float, help="of the LIF-LSTM")
     parser.add_argument("--prior", choices=list(PRIORS), help="instead of the preset's")
     given = parser.parse_args(arguments)
@@ -242,7 +262,8 @@ def main(arguments=None):
             config["seed"],
             validation=((sources["validation"], of_validation), expected),
         )
-        written[decoder] = summarize(model, sources["test"], names["test"], vocabulary, config)
+        bar = experiment.bar(f"Summaries by {decoder}", len(references), "text")
+        written[decoder] = summarize(model, sources["test"], names["test"], vocabulary, config, bar)
         numbers[decoder] = {
             **rouge(references, written[decoder], level),
             "validation_perplexity": [math.exp(loss) for loss in history["val_loss"]],

@@ -2,7 +2,8 @@
 
     python -m examples.rlif.summarize < text.txt
 
-The folder of checkpoints is that of the reduced preset unless another is named.
+The folder of checkpoints is that of the reduced preset unless another is named. The network reads
+as many words as it was trained with, 32 there: of a longer text the beginning and the end.
 """
 
 import argparse
@@ -47,7 +48,10 @@ def main(arguments=None):
     parser.add_argument("--decoder", choices=list(DECODERS), default=next(iter(DECODERS)))
     given = parser.parse_args(arguments)
     model, vocabulary, config = load(given.checkpoints, given.decoder)
-    text = sys.stdin.read()
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError as error:
+        parser.error(f"The text on standard input is not in UTF-8 ({error}).")
     if not text.strip():
         parser.error("There is no text on standard input.")
     sources, _, names = vocabulary.arrays([pairs.Pair(text, "")], config["text_length"], 0)
