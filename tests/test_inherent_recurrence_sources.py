@@ -6,7 +6,7 @@ import soundfile
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from examples.inherent_recurrence import features, speech, synthetic, timit, vowels
+from examples.inherent_recurrence import features, speech, synthetic, table, timit, vowels
 
 HEAD = "#made by a test\n@problemName JapaneseVowels\n@classLabel true 1 2\n@data\n"
 
@@ -146,6 +146,10 @@ class TestVowels:
         (inside / "JapaneseVowels").symlink_to(folder)
         monkeypatch.syspath_prepend(tmp_path / "site")
         assert len(vowels.vowels()[0][0]) == 2
+
+    def test_there_are_no_sources_of_them(self, folder):
+        with pytest.raises(ValueError, match="has no sources: leave out source='tfds'"):
+            table.parts_of("vowels", "tfds", folder)
 
     def test_what_is_missing_or_wrong_is_named(self, folder):
         (folder / vowels.FILES[1]).write_text(HEAD + "1,2:3:1\n")

@@ -1,7 +1,9 @@
 """The event experiments of paper 000 on their quick presets, and what can be wrong in them."""
 
 import json
+import struct
 
+import flatbuffers
 import keras
 import numpy as np
 import pytest
@@ -279,6 +281,74 @@ def test_recordings_of_poker_dvs_by_tonic(tmp_path):
     assert set(y.tolist()) == {0, 1, 2, 3}
 
 
+def write_aedat4(path, given):
+    """A file of AEDAT 4 that is not compressed: a header, and a packet of all events."""
+    attributes = {
+        "compression": "NONE",
+        "originalModuleName": "capture",
+        "originalOutputName": "events",
+        "typeDescription": "Array of events.",
+        "typeIdentifier": "EVTS",
+    }
+    texts = [f'<attr key="{key}" type="string">{text}</attr>' for key, text in attributes.items()]
+    sizes = [f'<attr key="size{axis}" type="int">128</attr>' for axis in "XY"]
+    node = '<node name="{}" path="/mainloop/Recorder/outInfo/{}">'
+    info = [node.format("outInfo", ""), node.format("0", "0/"), *texts]
+    info += [node.format("info", "0/info/"), *sizes, "</node>" * 3]
+
+    def finished(builder, name):
+        builder.FinishSizePrefixed(builder.EndObject(), name)
+        return bytes(builder.Output())
+
+    head = flatbuffers.Builder()
+    text = head.CreateString(f'<dv version="2.0">{"".join(info)}</dv>')
+    head.StartObject(3)  # compression, position of the table of packets, text
+    head.PrependInt32Slot(0, 0, 0)
+    head.PrependInt64Slot(1, -1, -1)
+    head.PrependUOffsetTRelativeSlot(2, text, 0)
+    packet = flatbuffers.Builder()
+    packet.StartVector(16, len(given), 8)
+    for event in given[::-1]:  # a flat buffer is written from its end
+        packet.Prep(8, 16)
+        packet.Pad(3)
+        packet.PrependBool(bool(event["p"]))
+        packet.PrependInt16(int(event["y"]))
+        packet.PrependInt16(int(event["x"]))
+        packet.PrependInt64(int(event["t"]))
+    elements = packet.EndVector()
+    packet.StartObject(1)
+    packet.PrependUOffsetTRelativeSlot(0, elements, 0)
+    content = finished(packet, b"EVTS")
+    stream_and_size = struct.pack("<ii", 0, len(content))
+    path.write_bytes(b"#!AER-DAT4.0\r\n" + finished(head, b"IOHE") + stream_and_size + content)
+
+
+def test_recordings_of_cifar10_dvs_by_tonic(tmp_path, monkeypatch):
+    pytest.importorskip("aedat")
+    tonic = pytest.importorskip("tonic.datasets")
+    monkeypatch.setattr(tonic.CIFAR10DVS, "_check_exists", lambda self: True)
+    for label, name in enumerate(datasets.CIFAR10DVS.classes):
+        folder = tmp_path / "CIFAR10DVS" / name
+        folder.mkdir(parents=True)
+        for number in range(5):
+            given = recording(np.arange(30), x=10 * label + number)
+            write_aedat4(folder / f"cifar10_{name}_{number}.aedat4", given)
+    train, test = cameras.recordings("cifar10-dvs-aedat4", SMALL, data_dir=tmp_path)
+    assert (len(train), len(test)) == (40, 10)
+    x, y = cameras.framed(test, 10, 3)
+    assert x.shape == (10, 3, 128, 128, 2)
+    # The last of each class, all of its events in one pixel, ON.
+    for frames, label in zip(x, y, strict=True):
+        assert {tuple(place[1:]) for place in np.argwhere(frames)} == {(1, 10 * label + 4, 1)}
+
+
+def test_without_aedat_it_says_what_to_install(tmp_path, monkeypatch):
+    pytest.importorskip("tonic.datasets")
+    monkeypatch.setattr(cameras.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install aedat. Or take cifar10-dvs"):
+        cameras.recordings("cifar10-dvs-aedat4", SMALL, data_dir=tmp_path)
+
+
 def test_without_parts_of_its_own_the_first_of_each_class_are_for_training(tmp_path, monkeypatch):
     tonic = pytest.importorskip("tonic.datasets")
     listed = [(number, label) for label in (0, 1) for number in range(10)]
@@ -287,6 +357,7 @@ def test_without_parts_of_its_own_the_first_of_each_class_are_for_training(tmp_p
     every = Listed([(recording([number]), label) for number, label in listed])
     every.data = [f"{label}/cifar10_{label}_{number + 1}.aedat4" for number, label in listed]
     monkeypatch.setattr(tonic, "CIFAR10DVS", lambda folder: every)
+    monkeypatch.setattr(cameras.importlib.util, "find_spec", lambda name: True)
     train, test = cameras.of_tonic("cifar10-dvs-aedat4", tmp_path)
     assert train.targets == [0] * 8 + [1] * 8
     assert [int(test[index][0]["t"][0]) for index in range(4)] == [8, 9, 8, 9]
@@ -299,5 +370,7 @@ def test_what_is_not_there_is_an_error_that_says_what_to_do(tmp_path):
         cameras.recordings("mnist-dvs", SMALL, data_dir=tmp_path)
     with pytest.raises(ValueError, match="has no scales"):
         cameras.recordings("dvs-gesture", SMALL, data_dir=tmp_path, scale=4)
+    with pytest.raises(ValueError, match="has no sources"):
+        cameras.recordings("dvs-gesture", SMALL, source="idx", data_dir=tmp_path)
     with pytest.raises(ValueError, match="must be one of mnist, fashion"):
         cameras.recordings("svhn", SMALL)

@@ -504,12 +504,20 @@ class TestExperiment:
         assert capsys.readouterr().out.strip() == example["LIFLSTM"]
 
     @pytest.mark.parametrize(
-        ("content", "expected"),
-        [(b" \n", "no text on standard input"), (b"caf\xe9", "not in UTF-8 .*0xe9")],
+        ("content", "errors", "expected"),
+        [
+            (b" \n", "strict", "no text on standard input"),
+            (b"caf\xe9", "strict", "not in UTF-8"),
+            # As Python reads it where no locale is set.
+            (b"caf\xe9", "surrogateescape", "not in UTF-8"),
+        ],
     )
-    def test_what_is_no_text_is_refused(self, trained, monkeypatch, capsys, content, expected):
+    def test_what_is_no_text_is_refused(
+        self, trained, monkeypatch, capsys, content, errors, expected
+    ):
         folder, _ = trained
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8"))
+        given = io.TextIOWrapper(io.BytesIO(content), "utf-8", errors)
+        monkeypatch.setattr("sys.stdin", given)
         with pytest.raises(SystemExit):
             summarize.main(["--checkpoints", str(folder / "out" / "debian-en-quick-0")])
         assert re.search(expected, capsys.readouterr().err)

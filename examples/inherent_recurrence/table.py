@@ -59,8 +59,13 @@ def parts_of(dataset, source, data_dir):
         dataset: A key of `TITLES`.
         source: See `examples.data.spoken_digits`.
         data_dir: Folder of the data.
+
+    Raises:
+        ValueError: If the data set has no sources.
     """
     if dataset == "vowels":
+        if source is not None:
+            raise ValueError(f"JapaneseVowels has no sources: leave out source={source!r}.")
         return vowels(data_dir)
     return tuple(
         (

@@ -7,6 +7,7 @@ whether events are counted; binary pixels, as in later code of its group, are sp
 `mnist` and `fashion` are real images before a simulated camera: their events are synthetic.
 """
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -64,14 +65,16 @@ def recordings(dataset, protocol, source=None, data_dir=None, scale=None, seed=0
         Two sequences of `(events, label)` with the attributes `sensor_size` and `targets`.
 
     Raises:
-        ValueError: If there is no such data set, or it has no scales.
+        ValueError: If there is no such data set, or it has no scales or sources.
         FileNotFoundError: If files are not there.
-        ImportError: If tonic is missing.
+        ImportError: If a package is missing.
     """
     if dataset not in NAMES:
         raise ValueError(f"`dataset` must be one of {', '.join(NAMES)}. Received: {dataset!r}")
     if scale is not None and dataset not in (*SYNTHETIC, "mnist-dvs"):
         raise ValueError(f"{dataset} has no scales: leave out scale={scale!r}.")
+    if source is not None and dataset not in SYNTHETIC:
+        raise ValueError(f"{dataset} has no sources: leave out source={source!r}.")
     counts = protocol["train"], protocol["test"]
     if dataset in SYNTHETIC:
         return [
@@ -152,6 +155,11 @@ def of_tonic(dataset, data_dir):
             f"{TITLES[dataset]} needs tonic: pip install 'keras-spiking-rnn[datasets]'. Or take "
             f"one of {', '.join((*SYNTHETIC, *FILES))}."
         ) from error
+    if dataset == "cifar10-dvs-aedat4" and importlib.util.find_spec("aedat") is None:
+        raise ImportError(
+            f"{TITLES[dataset]} needs aedat, with which tonic reads it: pip install aedat. Or take "
+            "cifar10-dvs, the files in which it was published."
+        )
     name, has_parts = TONIC[dataset]
     load = getattr(tonic.datasets, name)
     try:

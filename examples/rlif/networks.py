@@ -2,8 +2,9 @@
 
 The paper's network has layers of RLIF in its Conv pattern, a sum over the steps and a classifier;
 how many, how wide and with which windows cannot be read from its figure 3. Here it is two layers
-with strides of 2. Beside it: LIF neurons, which are RLIF whose leak is not learned and without bias
-of the membrane, and a convolutional LSTM; and fully connected RLIF, LIF and LSTM.
+with strides of 2. Beside it: convolutional LIF neurons, which are RLIF whose leak is not learned
+and without bias of the membrane, and a convolutional LSTM; and fully connected RLIF, LSTM and LIF,
+the latter with a current that leaks, as that of `keras_spiking_rnn.LIF`.
 """
 
 import keras

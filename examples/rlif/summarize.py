@@ -50,7 +50,8 @@ def main(arguments=None):
     model, vocabulary, config = load(given.checkpoints, given.decoder)
     try:
         text = sys.stdin.read()
-    except UnicodeDecodeError as error:
+        text.encode()  # what is not in UTF-8 may have been kept as halves of pairs of characters
+    except UnicodeError as error:
         parser.error(f"The text on standard input is not in UTF-8 ({error}).")
     if not text.strip():
         parser.error("There is no text on standard input.")
