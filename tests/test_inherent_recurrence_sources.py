@@ -1,5 +1,7 @@
 """Loaders and features of speech, on small files in the true formats."""
 
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -284,6 +286,20 @@ def test_librispeech_is_read_as_tensorflow_datasets_keeps_it(tmp_path):
     assert sorted(len(x) for x, _ in training) == [11, 12, 13]
     (x, _), *_ = training
     assert x.shape[1] == 3 * 40
+
+
+def test_without_jiwer_nothing_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(ImportError, match="need jiwer: pip install"):
+        speech.main(["--preset", "quick"])
+
+
+@pytest.mark.parametrize("rate", ["0", "-0.1", "nan", "inf", "much"])
+@pytest.mark.parametrize("module", [speech, table])
+def test_a_learning_rate_is_above_0(module, rate, capsys):
+    with pytest.raises(SystemExit):
+        module.main(["--rates", "0.1", rate])
+    assert f"must be a number above 0, not {rate!r}" in capsys.readouterr().err
 
 
 def test_phone_error_rate_is_that_of_39_phones_without_repetitions():

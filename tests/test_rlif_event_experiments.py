@@ -68,6 +68,7 @@ def test_noise_is_counted_beside_the_events_of_the_digits(records):
     assert numbers["noise_a_signal_event"]["0"] == 0
     # About 30 events a pixel and second are those of a digit.
     assert 0.8 < numbers["noise_a_signal_event"]["40"] < 2.5
+    assert records[0]["noise"]["rows"][0]["protocol"].endswith("1 epochs, one network each")
     assert len(numbers["networks"]) == 4  # two kinds, trained without noise and with it
     for (found,) in numbers["networks"].values():
         assert set(found["noisy"]) == {"0", "40"}

@@ -141,6 +141,21 @@ def collapsed(names):
     return [name for name, _ in itertools.groupby(names)]
 
 
+def error_rates():
+    """The package jiwer, which counts what is told wrongly.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import jiwer
+    except ImportError as error:
+        raise ImportError(
+            "Error rates need jiwer: pip install 'keras-spiking-rnn[examples]'"
+        ) from error
+    return jiwer
+
+
 def phone_error_rate(utterances, guesses):
     """The phone error rate, by jiwer, of the 39 phones; equal ones that follow are one.
 
@@ -148,13 +163,11 @@ def phone_error_rate(utterances, guesses):
         utterances: List of `timit.Utterance`.
         guesses: List of lists: a phone of each frame.
     """
-    import jiwer
-
     said = [
         " ".join(collapsed(timit.scored(name) for _, _, name in each.phones)) for each in utterances
     ]
     heard = [" ".join(collapsed(timit.scored(name) for name in guess)) for guess in guesses]
-    return float(jiwer.wer(said, heard))
+    return float(error_rates().wer(said, heard))
 
 
 def smoothed(scores):
@@ -221,8 +234,6 @@ def characters(protocol, data_dir):
         return keras.Sequential([*scores.layers, unmasked])
 
     def measure(model):
-        import jiwer
-
         found = model.predict(x_test, batch_size=16, verbose=0).argmax(axis=-1)
         heard = [
             "".join(CHARACTERS[each] for each in collapsed(guess[: len(of)]) if each)
@@ -231,8 +242,8 @@ def characters(protocol, data_dir):
         counted = metrics.operations(model, x_test, batch_size=16)
         said = [text for _, text in test]
         return {
-            "word_error_rate": float(jiwer.wer(said, heard)),
-            "character_error_rate": float(jiwer.cer(said, heard)),
+            "word_error_rate": float(error_rates().wer(said, heard)),
+            "character_error_rate": float(error_rates().cer(said, heard)),
             "zeros": float(np.mean([counted[key]["zero_inputs"] for key in ("second", "scores")])),
             "multiplications": sum(each["multiplications"] for each in counted.values()),
             "parameters": sum(counted[key]["parameters"] for key in ("first", "second")),
@@ -286,9 +297,12 @@ def main(arguments=None):
         "--bits", nargs="+", choices=[str(each) for each in networks.EIGHTH], default=["6"]
     )
     parser.add_argument("--seeds", type=experiment.positive, help="how many")
-    parser.add_argument("--rates", type=float, nargs="+", help="the best is chosen in validation")
+    parser.add_argument(
+        "--rates", type=experiment.above_0, nargs="+", help="the best is chosen in validation"
+    )
     parser.add_argument("--features", choices=list(KINDS), help="mfcc if not given")
     given = parser.parse_args(arguments)
+    error_rates()  # before any training what would be missing after it
     source, protocol = given.source or SOURCES[0], PRESETS[given.preset]
     asked = {key: getattr(given, key) for key in ("seeds", "rates", "features")}
     protocol = protocol | {key: each for key, each in asked.items() if each}

@@ -109,7 +109,9 @@ def main(arguments=None):
     )
     for name in ("units", "epochs", "seeds"):
         parser.add_argument(f"--{name}", type=experiment.positive)
-    parser.add_argument("--rates", type=float, nargs="+", help="the best is chosen in validation")
+    parser.add_argument(
+        "--rates", type=experiment.above_0, nargs="+", help="the best is chosen in validation"
+    )
     given = parser.parse_args(arguments)
     asked = {key: getattr(given, key) for key in ("units", "epochs", "seeds", "rates")}
     protocol = PRESETS[given.preset] | {key: each for key, each in asked.items() if each}

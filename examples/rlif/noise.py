@@ -149,11 +149,12 @@ def main(arguments=None):
             each["noisy"] = {rate: tested(model, *part) for rate, part in tests.items()}
             numbers[f"{kind}, {trained_with}"].append(each)
             print(f"{networks.TITLES[kind]}, trained with {trained_with}: {each['noisy']}")
+    count = protocol["networks"]
     differences = (
         f"synthetic events of {len(train)} digits, {len(test)} to test; accuracy by noise events "
         f"for each event; {protocol['steps']} frames of {protocol['count']} events, 34 x 34 "
-        f"pixels, {protocol['epochs']} epochs, mean and deviation of {protocol['networks']} "
-        "networks"
+        f"pixels, {protocol['epochs']} epochs, "
+        + ("one network each" if count == 1 else f"mean and deviation of {count} networks")
     )
     experiment.record(
         "rlif.noise",
