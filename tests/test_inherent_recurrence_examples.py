@@ -272,15 +272,16 @@ class TestGradients:
         np.testing.assert_allclose(np.abs(found[:, -1]), 1)
         assert np.abs(np.abs(found) - along)[:, :-2].max() > 1e-3
 
-    def test_the_marked_symbol_is_the_first(self):
-        x, y = gradients.recall(50, 7, seed=0)
-        assert x.shape == (50, 8, 5)
-        np.testing.assert_array_equal(x[:, 0, :4].argmax(axis=-1), y)
+    @pytest.mark.parametrize("anywhere", [False, True])
+    def test_one_symbol_is_marked(self, anywhere):
+        x, y = gradients.recall(200, 7, 0, anywhere)
+        assert x.shape == (200, 8, 5)
         np.testing.assert_array_equal(x[:, :, :4].sum(axis=-1), 1)
-        np.testing.assert_array_equal(
-            x[..., 4], np.where(np.arange(8) == 0, 1, -1) * np.ones((50, 1))
-        )
-        assert len(set(y)) == 4
+        np.testing.assert_array_equal(np.sort(x[..., 4], axis=-1)[:, -2:], [[-1, 1]] * 200)
+        marked = x[..., 4].argmax(axis=-1)
+        assert set(marked) == (set(range(8)) if anywhere else {0})
+        np.testing.assert_array_equal(x[np.arange(200), marked, :4].argmax(axis=-1), y)
+        assert set(y) == set(range(4))
 
 
 def test_spikes_of_a_coefficient_are_those_of_the_quantiles_below_it():

@@ -2,10 +2,11 @@
 
     python -m tools.short_tables
 
-Each model's page gets its paper's numbers beside ours, the README a few of them and the benchmarks
-in short, between lines such as `<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come
-from the records that `examples.reproductions` shows, those of the adaptive LSTM, and the JSON files
-of `benchmarks`. README and start page get the certificate of the demo, whose record is
+Each model's page gets its paper's numbers beside ours, that of LIF two tables of networks besides,
+the README a few numbers and the benchmarks in short, between lines such as
+`<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come from the records that
+`examples.reproductions` shows, those of the adaptive LSTM, and the JSON files of `benchmarks`.
+README and start page get the certificate of the demo, whose record is
 `runs/quickstart/results.json` of a `make demo`, kept in `examples/results/quickstart.json`.
 """
 
@@ -17,6 +18,7 @@ from benchmarks import report as benchmark_report
 from benchmarks.analysis import rows_of
 from examples import reproductions
 from examples.adaptive_lstm import records, report
+from examples.inherent_recurrence import networks
 from examples.reproductions import named
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +172,36 @@ def certificate(record):
     )
 
 
+def recurrent(record):
+    """Table 1 of paper 002: a line for each network, with a column of accuracy for each precision.
+
+    Weights, zeros and multiplications of spiking networks are those with the paper's bits.
+    """
+    numbers = record["numbers"]
+    precisions = dict.fromkeys(key.split("-")[1] for key in numbers)
+    precisions = [bits for bits in map(str, networks.EIGHTH) if bits in precisions]
+    shown = [networks.precision(bits) for bits in precisions]
+    lines = [("", *shown, "weights", "outputs of 0", "multiplications a step", "of the GRU's")]
+    gru = numbers["gru-full"]["multiplications"]
+    for neuron, title in networks.TITLES.items():
+        found = {bits: numbers.get(f"{neuron}-{bits}") for bits in precisions}
+        of_paper = found["full" if neuron in networks.ANALOG else str(networks.PAPER_BITS)]
+        lines.append(
+            (
+                title,
+                *(
+                    each and networks.percent(each["accuracy"], each["deviation"])
+                    for each in found.values()
+                ),
+                f"{of_paper['parameters']:,.0f}",
+                networks.percent(of_paper["zeros"]),
+                f"{of_paper['multiplications']:,.0f}",
+                f"1 / {gru / of_paper['multiplications']:.1f}",
+            )
+        )
+    return markdown(lines)
+
+
 def texts():
     """The text for each page and each name of marks."""
     found, demo = rows(), certificate(json.loads(DEMO.read_text(encoding="utf-8")))
@@ -179,6 +211,10 @@ def texts():
     }
     numbers = markdown([HEADINGS[:3], *adaptive()])
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
+    for name in ("table-vowels", "speech-synthetic"):
+        record = ROOT / f"examples/inherent_recurrence/results/{name}-reduced-0.json"
+        text = recurrent(json.loads(record.read_text(encoding="utf-8")))
+        tables[ROOT / "docs/models/lif.md", name] = text
     tables[ROOT / "README.md", "numbers"] = short(found)
     tables[ROOT / "README.md", "benchmarks"] = speed()
     for page in ("README.md", "docs/index.md"):

@@ -18,9 +18,9 @@ WIDTHS, WIDE_BITS = (1, 1.5, 2, 3), (1, 3)
 PRESETS = {
     "reduced": {
         "units": 32,
-        "epochs": 25,
+        "epochs": 40,
         "batch": 54,
-        "rates": [0.01],
+        "rates": [0.0003, 0.003, 0.01],
         "seeds": 3,
         "jit": True,
     },
@@ -68,8 +68,7 @@ def rows(numbers, protocol, said):
             "what": "Figure 5(b), accuracy over width, improved v2",
             "published": "more units do not make up for 1 bit",
             "ours": ", ".join(
-                f"{names[key]} bit{'s' * (names[key] != '1')}, {key.partition('-')[2]} units: "
-                f"{shown(key)}"
+                f"{networks.precision(names[key])}, {key.partition('-')[2]} units: {shown(key)}"
                 for key in wide
             ),
             "beside": "",
@@ -108,7 +107,8 @@ def main(arguments=None):
     said = (
         f"JapaneseVowels, {len(training[0])} to train on and {len(test[0])} to test on (paper: "
         f"TIMIT); 2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
-        f"{protocol['seeds']} seeds; threshold V_max / 2^b"
+        f"{protocol['seeds']} seeds; learning rate{networks.chosen_of(protocol['rates'])}; "
+        "threshold V_max / 2^b"
     )
     experiment.record(
         "inherent_recurrence.bits",

@@ -139,7 +139,6 @@ def rows(numbers, protocol):
     """The rows of the table of reproductions, one for each network."""
     result = []
     for key, found in numbers.items():
-        neuron, _, bits = key.partition("-")
         shown = {
             each: networks.percent(found[each])
             for each in ("float", "exported", "aware", "integers", "lava")
@@ -147,8 +146,7 @@ def rows(numbers, protocol):
         result.append(
             {
                 "paper": "002",
-                "what": f"On the chip, JapaneseVowels: {networks.TITLES[neuron]}, "
-                f"{bits} bit{'s' * (bits != '1')}",
+                "what": f"On the chip, JapaneseVowels: {networks.titled(key)}",
                 "published": "",
                 "ours": f"{shown['integers']} in integers, {shown['lava']} on Lava",
                 "beside": f"float {shown['float']}, exported at once {shown['exported']}, trained "

@@ -53,8 +53,8 @@ def figure_5(record):
     widened = list(dict.fromkeys(bits for bits, width in found if int(width) != units))
     for color, bits in zip(plots.COLORS, widened, strict=False):
         widths = {int(width): value for (each, width), value in found.items() if each == bits}
-        name = f"{bits} bit{'s' * (bits != '1')}"
-        line(axes[1], sorted(widths), [widths[each] for each in sorted(widths)], name, color)
+        means = [widths[each] for each in sorted(widths)]
+        line(axes[1], sorted(widths), means, networks.precision(bits), color)
     axes[1].set(xlabel="units of a layer")
     axes[1].legend(frameon=False)
     return figure

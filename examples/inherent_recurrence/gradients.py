@@ -3,10 +3,11 @@
     python -m examples.inherent_recurrence.gradients
 
 The task: a symbol is marked at the first step, and to be told at the last one; at all steps between
-there are other symbols that are not marked, in the same inputs. One layer and a linear readout of
-its last output. The biases of the forget signals begin with the logarithms of numbers up to the
-length, by chance, so that some gates are open (Tallec and Ollivier, 2018); the paper has no biases.
-The sequences are made by a program: synthetic data.
+there are other symbols that are not marked, in the same inputs. In training any step is the marked
+one, so that short lags lead to the long one. One layer and a linear readout of its last output. The
+biases of the forget signals begin with the logarithms of numbers up to the length, by chance, so
+that some gates are open (Tallec and Ollivier, 2018); the paper has no biases. The connections of
+version 2 begin near 0. The sequences are made by a program: synthetic data.
 """
 
 import functools
@@ -35,22 +36,28 @@ PRESETS = {
     "quick": {"units": 8, "updates": 2, "batch": 8, "rate": 0.01, "lags": [5]},
 }
 TESTED = 1000
-# Of the learning rate, for version 2: its gradients explode with that of the others, whose units
-# are not connected.
-SLOWER = 0.25
+# Deviation of the initial connections of version 2. From Keras' default they close the gates and
+# let the gradient explode before anything is learned.
+CONNECTIONS = 0.02
 
 
-def recall(count, lag, seed):
+def recall(count, lag, seed, anywhere=False):
     """Sequences `(count, lag + 1, SYMBOLS + 1)` and the symbols that are marked, `(count,)`.
 
     The last input is 1 where the symbol is marked and -1 elsewhere.
+
+    Args:
+        count: Number of sequences.
+        lag: Steps from the first to the last.
+        seed: Seed of the symbols and of the marked steps.
+        anywhere: Whether any step can be the marked one, the last too, or it is the first.
     """
     random = np.random.default_rng(seed)
     symbols = random.integers(0, SYMBOLS, (count, lag + 1))
-    marks = np.where(np.arange(lag + 1) == 0, 1.0, -1.0)
-    marks = np.broadcast_to(marks[None, :, None], (count, lag + 1, 1))
-    x = np.concatenate([np.eye(SYMBOLS)[symbols], marks], axis=-1)
-    return x.astype("float32"), symbols[:, 0].astype("int32")
+    marked = random.integers(0, lag + 1, count) if anywhere else np.zeros(count, int)
+    marks = np.where(np.arange(lag + 1) == marked[:, None], 1.0, -1.0)
+    x = np.concatenate([np.eye(SYMBOLS)[symbols], marks[..., None]], axis=-1)
+    return x.astype("float32"), symbols[np.arange(count), marked].astype("int32")
 
 
 def open_gates(units, longest, seed):
@@ -83,6 +90,7 @@ def network(neuron, units, lag, seed, biases=True):
             recurrent_gates=neuron == "v2",
             use_bias=biases,
             bias_initializer=open_gates(units, lag, seed),
+            recurrent_initializer=keras.initializers.RandomNormal(stddev=CONNECTIONS, seed=seed),
             **common,
         )
     return keras.Sequential(
@@ -93,17 +101,16 @@ def network(neuron, units, lag, seed, biases=True):
 def learned(neuron, lag, protocol, seed, biases=True):
     """A network trained on fresh sequences at each update, and its accuracy on others."""
     model = network(neuron, protocol["units"], lag, seed, biases)
-    rate = protocol["rate"] * (SLOWER if neuron == "v2" else 1)
     model.compile(
         keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(rate, protocol["updates"]),
+            keras.optimizers.schedules.CosineDecay(protocol["rate"], protocol["updates"]),
             global_clipnorm=1.0,
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         # For networks as small as these, compiling takes longer than it saves.
         jit_compile=False,
     )
-    x, y = recall(protocol["updates"] * protocol["batch"], lag, [seed, lag])
+    x, y = recall(protocol["updates"] * protocol["batch"], lag, [seed, lag], anywhere=True)
     model.fit(x, y, batch_size=protocol["batch"], shuffle=False, verbose=0)
     x, y = recall(TESTED, lag, [seed, lag, 1])
     right = model.predict(x, batch_size=256, verbose=0).argmax(axis=-1) == y
@@ -207,9 +214,8 @@ def rows(numbers, protocol):
     common = {"paper": "002", "published": ""}
     said = (
         f"one layer of {protocol['units']} units, {protocol['updates']} updates of "
-        f"{protocol['batch']} synthetic sequences, Adam {protocol['rate']:g} (v2 "
-        f"{SLOWER * protocol['rate']:g}); biases of the forget signals, which the paper "
-        "has not"
+        f"{protocol['batch']} synthetic sequences with any step marked, Adam {protocol['rate']:g}; "
+        "biases of the forget signals, which the paper has not"
     )
     result = [
         {
@@ -271,7 +277,7 @@ def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS)
     given = parser.parse_args(arguments)
     protocol = PRESETS[given.preset]
-    output = experiment.directory(given, NAME, {**protocol, "slower": SLOWER})
+    output = experiment.directory(given, NAME, protocol)
     longest = protocol["lags"][-1]
     seen, _ = recall(16, longest, [given.seed, 2])
     numbers = {"recall": {}, "initial": {}, "trained": {}}
@@ -292,7 +298,7 @@ def main(arguments=None):
         given,
         parser,
         name="gradients",
-        config={**protocol, "slower": SLOWER},
+        config=protocol,
         seconds=seconds,
         numbers=numbers,
         rows=rows(numbers, protocol),

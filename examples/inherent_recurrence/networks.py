@@ -434,11 +434,15 @@ def cases(neurons, bits):
             yield neuron, each
 
 
+def precision(bits):
+    """Bits of the outputs in words."""
+    return "full precision" if bits == "full" else f"{bits} bit{'s' * (bits != '1')}"
+
+
 def titled(key):
     """The name of the network `"NEURON-BITS"` in words."""
     neuron, bits = key.split("-")
-    precision = "full precision" if bits == "full" else f"{bits} bit{'s' * (bits != '1')}"
-    return f"{TITLES[neuron]}, {precision}"
+    return f"{TITLES[neuron]}, {precision(bits)}"
 
 
 def beside(key, numbers):

@@ -28,10 +28,10 @@ NAME = "inherent_recurrence/speech"
 SOURCES = ("synthetic", "timit", "librispeech")
 PRESETS = {
     "reduced": {
-        "units": 64,
-        "epochs": 40,
+        "units": 256,
+        "epochs": 30,
         "batch": 16,
-        "rates": [0.01],
+        "rates": [0.002, 0.004, 0.01],
         "seeds": 3,
         "train": 160,
         "test": 40,
@@ -296,7 +296,8 @@ def main(arguments=None):
     parser.add_argument(
         "--bits", nargs="+", choices=[str(each) for each in networks.EIGHTH], default=["6"]
     )
-    parser.add_argument("--seeds", type=experiment.positive, help="how many")
+    for name in ("units", "epochs", "seeds"):
+        parser.add_argument(f"--{name}", type=experiment.positive)
     parser.add_argument(
         "--rates", type=experiment.above_0, nargs="+", help="the best is chosen in validation"
     )
@@ -304,7 +305,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     error_rates()  # before any training what would be missing after it
     source, protocol = given.source or SOURCES[0], PRESETS[given.preset]
-    asked = {key: getattr(given, key) for key in ("seeds", "rates", "features")}
+    asked = {key: getattr(given, key) for key in ("units", "epochs", "seeds", "rates", "features")}
     protocol = protocol | {key: each for key, each in asked.items() if each}
     output = experiment.directory(
         given, NAME, networks.of_a_run({"source": source, **protocol}), f"{source}-"

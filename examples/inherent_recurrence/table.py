@@ -19,9 +19,9 @@ NAME = "inherent_recurrence/table"
 PRESETS = {
     "reduced": {
         "units": 128,
-        "epochs": 20,
+        "epochs": 40,
         "batch": 54,
-        "rates": [0.003, 0.01, 0.03],
+        "rates": [0.0003, 0.001, 0.003, 0.01],
         "seeds": 5,
         "jit": True,
     },

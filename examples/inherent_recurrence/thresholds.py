@@ -15,7 +15,7 @@ NAME = "inherent_recurrence/thresholds"
 # In steps of the outputs, of which V_max has 64.
 STEPS = (1, 4, 8, 16, 32)
 PRESETS = {
-    "reduced": {**table.PRESETS["reduced"], "rates": [0.01], "seeds": 3},
+    "reduced": {**table.PRESETS["reduced"], "rates": [0.003], "seeds": 3},
     "paper": table.PRESETS["paper"],
     "quick": {**table.PRESETS["quick"], "units": 4, "rates": [0.01], "seeds": 1},
 }
