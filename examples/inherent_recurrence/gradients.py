@@ -215,7 +215,8 @@ def rows(numbers, protocol):
     said = (
         f"one layer of {protocol['units']} units, {protocol['updates']} updates of "
         f"{protocol['batch']} synthetic sequences with any step marked, Adam {protocol['rate']:g}; "
-        "biases of the forget signals, which the paper has not"
+        "biases of the forget signals, which the paper has not; connections of v2 begin with a "
+        f"deviation of {CONNECTIONS:g}"
     )
     result = [
         {
@@ -277,7 +278,8 @@ def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS)
     given = parser.parse_args(arguments)
     protocol = PRESETS[given.preset]
-    output = experiment.directory(given, NAME, protocol)
+    config = {**protocol, "connections": CONNECTIONS}
+    output = experiment.directory(given, NAME, config)
     longest = protocol["lags"][-1]
     seen, _ = recall(16, longest, [given.seed, 2])
     numbers = {"recall": {}, "initial": {}, "trained": {}}
@@ -298,7 +300,7 @@ def main(arguments=None):
         given,
         parser,
         name="gradients",
-        config=protocol,
+        config=config,
         seconds=seconds,
         numbers=numbers,
         rows=rows(numbers, protocol),
