@@ -21,6 +21,8 @@ import itertools
 import json
 import os
 import re
+import select
+import socket
 import time
 import zipfile
 from pathlib import Path
@@ -52,12 +54,15 @@ REMEMBERED = ("best", "best_epoch", "wait", "stopped_epoch", "cooldown_counter")
 # it would look as if this one were the first.
 LINGER = 10
 
+# What workers say to each other before TensorFlow starts. Others that find the port do not.
+_HELLO = b"keras_spiking_rnn.distributed"
+
 # Between the seeds of one replica and the next: more than Keras draws seeds from.
 _BETWEEN_REPLICAS = 1_000_000_007
 
 
 class WorkerLost(RuntimeError):
-    """Another worker is gone; `worker` has its name, such as `"worker 1"`."""
+    """Another worker is gone, or never came; `worker` has its name, such as `"worker 1"`."""
 
     def __init__(self, message, worker):
         super().__init__(message)
@@ -133,7 +138,7 @@ def _counts(text):
         yield from [int(count)] * int(times or 1)
 
 
-def strategy(port=PORT):
+def strategy(port=PORT, timeout=600.0):
     """The strategy for where this process runs. Call it before anything else of TensorFlow.
 
     - `TF_CONFIG`, or Slurm, with more than one worker: `MultiWorkerMirroredStrategy`, which uses
@@ -143,6 +148,7 @@ def strategy(port=PORT):
 
     Args:
         port: That of the first task of each node, with Slurm.
+        timeout: Seconds for which to wait until all workers have been started.
 
     Returns:
         A `tf.distribute.Strategy`. Models are made in its `scope()`.
@@ -150,6 +156,7 @@ def strategy(port=PORT):
     Raises:
         ValueError: If `TF_CONFIG` is no cluster with a place for this process, or the variables of
             Slurm do not fit together.
+        WorkerLost: If another worker has not come in time.
     """
     if "TF_CONFIG" not in os.environ:
         cluster = slurm_cluster(port=port)
@@ -157,6 +164,7 @@ def strategy(port=PORT):
             os.environ["TF_CONFIG"] = json.dumps(cluster)
     _check_cluster()
     if len(_workers()) > 1:
+        _wait_for_all(timeout)
         return tf.distribute.MultiWorkerMirroredStrategy()
     for kind in ("GPU", "CPU"):
         devices = tf.config.list_logical_devices(kind)
@@ -200,6 +208,80 @@ def _workers():
     """Addresses of all workers."""
     cluster, _ = _cluster()
     return [*cluster.get("chief", []), *cluster.get("worker", [])]
+
+
+def _wait_for_all(seconds):
+    """Returns when all workers have been started.
+
+    TensorFlow itself waits for an hour: deaf to signals, and it does not say for whom.
+    """
+    addresses = _workers()
+    cluster, task = _cluster()
+    names = [f"{job} {i}" for job in ("chief", "worker") for i in range(len(cluster.get(job, ())))]
+    me = names.index(f"{task['type']} {task['index']}")
+    deadline = time.monotonic() + seconds
+    if me == 0:
+        missing = _gather(int(addresses[0].rpartition(":")[2]), len(addresses), deadline)
+    else:
+        missing = [] if _report(addresses[0], me, deadline) else [0]
+    if missing:
+        first = names[missing[0]]
+        raise WorkerLost(
+            f"{first} ({addresses[missing[0]]}) has not come: it was not started, has failed, or "
+            f"cannot be reached. This is {names[me]}, which has waited for {seconds:g} seconds. "
+            f"Not there: {len(missing)} of {len(addresses)}.",
+            first,
+        )
+
+
+def _gather(port, count, deadline):
+    """The first worker waits for the others to report: the numbers of those that do not."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    here = {}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            socket.create_server(("", port), family=family, dualstack_ipv6=both)
+        )
+        while True:
+            missing = sorted(set(range(1, count)) - set(here.values()))
+            # When all are there: is none of them gone again?
+            left = max(0.0, deadline - time.monotonic()) if missing else 0.0
+            ready, _, _ = select.select([server, *here], [], [], left)
+            if not ready:
+                break
+            for each in ready:
+                if each is not server:  # it was killed while it waited
+                    del here[each]
+                    each.close()
+                    continue
+                other = stack.enter_context(server.accept()[0])
+                other.settimeout(5)
+                with contextlib.suppress(OSError):
+                    said = other.recv(len(_HELLO) + 4, socket.MSG_WAITALL)
+                    if said.startswith(_HELLO):
+                        here[other] = int.from_bytes(said[len(_HELLO) :], "big")
+        if missing:
+            return missing
+        for other in here:
+            with contextlib.suppress(OSError):
+                other.sendall(_HELLO)
+    return []
+
+
+def _report(address, me, deadline):
+    """Another worker says that it is there: whether the first one knows of all in time."""
+    host, _, port = address.rpartition(":")
+    while (left := deadline - time.monotonic()) > 0:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((host.strip("[]"), int(port)), timeout=left) as first,
+        ):
+            first.sendall(_HELLO + me.to_bytes(4, "big"))
+            if first.recv(len(_HELLO), socket.MSG_WAITALL) == _HELLO:
+                return True
+        time.sleep(0.2)
+    return False
 
 
 def is_chief(strategy=None):

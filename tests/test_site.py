@@ -98,6 +98,19 @@ def test_long_cells_of_tables_have_room():
         assert found.count('<td class="long">') == marks
 
 
+def test_percents_of_tables_are_not_torn_apart():
+    found = site_hooks.on_page_content("<p>9 %</p><td>9.5 %, 8 %</td>", *[None] * 3)
+    assert found == "<p>9 %</p><td>9.5\u00a0%, 8\u00a0%</td>"
+
+
+def test_the_colours_follow_the_system_until_a_reader_chooses(site):
+    """Material stores at the first visit which of them is chosen, and keeps to it."""
+    page = (site / "index.html").read_text()
+    media = re.findall(r'data-md-color-media="([^"]*)"', page)
+    dark, light = "(prefers-color-scheme: dark)", "(prefers-color-scheme: light)"
+    assert media[0] == "(prefers-color-scheme)" and sorted(media[1:]) == [dark, light]
+
+
 @pytest.mark.parametrize(
     "place, markdown, expected",
     [

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import distributed_worker as worker
@@ -476,6 +477,62 @@ def test_the_errors_of_tensorflow_name_a_worker(monkeypatch, text, worker):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     lost = distributed._lost(text)
     assert (lost and lost.worker) == worker
+
+
+class TestWaiting:
+    """TensorFlow would wait for an hour for a worker that has never been started."""
+
+    @pytest.fixture
+    def join(self, monkeypatch):
+        """Has this process be one of three workers; returns the port of the first one."""
+        ports = free_ports(3)
+
+        def join(number):
+            task = {"type": "worker", "index": number}
+            cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+            monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+            return ports[0]
+
+        return join
+
+    def say(self, port, text):
+        """A connection to the port, on which something has been said."""
+        for _ in range(100):
+            with contextlib.suppress(ConnectionRefusedError):
+                connection = socket.create_connection(("127.0.0.1", port))
+                connection.sendall(text)
+                return connection
+            time.sleep(0.05)
+        pytest.fail("No one listens.")
+
+    @pytest.mark.parametrize(("number", "missing"), [(0, "worker 1"), (1, "worker 0")])
+    def test_who_never_comes_is_named(self, join, number, missing):
+        join(number)
+        since = time.monotonic()
+        with pytest.raises(distributed.WorkerLost, match=rf"{missing} \(127.*has not come") as lost:
+            distributed.strategy(timeout=0.5)
+        assert lost.value.worker == missing
+        assert time.monotonic() - since < 10
+
+    def test_who_came_is_not_named_and_who_left_again_is(self, join):
+        port = join(0)
+        hello = [distributed._HELLO + bytes([0, 0, 0, number]) for number in (1, 2)]
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(distributed.strategy, timeout=3.0)
+            with self.say(port, hello[0]), self.say(port, b"GET / HTTP/1.1" + bytes(50)):
+                self.say(port, hello[1]).close()
+                with pytest.raises(distributed.WorkerLost, match="Not there: 1 of 3") as lost:
+                    waiting.result()
+        assert lost.value.worker == "worker 2"
+
+    def test_all_go_on_when_the_last_one_has_come(self, join):
+        port = join(0)
+        deadline = time.monotonic() + 30
+        with ThreadPoolExecutor() as pool:
+            address = f"127.0.0.1:{port}"
+            others = [pool.submit(distributed._report, address, i, deadline) for i in (1, 2)]
+            assert distributed._gather(port, 3, deadline) == []
+            assert [other.result() for other in others] == [True, True]
 
 
 @pytest.mark.parametrize("name", ["model.weights.h5", "model.keras"])
