@@ -24,17 +24,9 @@ PAPERS = {
     "004": "Paper 004: SRC",
 }
 SAME = "″"
-HEADINGS = (
-    "Paper",
-    "Experiment",
-    "Published",
-    "Here",
-    "Beside it",
-    "Protocol",
-    "Seed",
-    "Command",
-    "Minutes",
-)
+# The seed is in the command.
+HEADINGS = ("Experiment", "Published", "Here", "Beside it", "Protocol", "Command", "Minutes")
+SHOWN = ("what", "published", "ours", "beside", "protocol")
 
 
 def found(folders=None):
@@ -85,14 +77,14 @@ def table(pairs, page):
     """
     lines = [HEADINGS, ("---",) * len(HEADINGS)]
     for folder, record in pairs:
-        common = (str(record["seed"]), f"`{record['command']}`", f"{record['seconds'] / 60:.1f}")
+        common = (f"`{record['command']}`", f"{record['seconds'] / 60:.1f}")
         protocol = None
         for row in record["rows"]:
             shown = {**row, "what": named(row)}
             if row.get("report"):
                 link = Path(os.path.relpath(Path(folder) / row["report"], page.parent)).as_posix()
                 shown["ours"] += f" ([report]({link}))"
-            texts = [shown[key] or "–" for key in experiment.ROW]
+            texts = [shown[key] or "–" for key in SHOWN]
             if row["protocol"] and row["protocol"] == protocol:
                 texts[-1] = SAME
             protocol = row["protocol"]

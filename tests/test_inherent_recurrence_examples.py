@@ -61,7 +61,13 @@ def records(tmp_path_factory, recordings):
 
 def test_each_experiment_leaves_a_record(records):
     found, _ = records
-    assert set(found) == {"table-vowels", "bits", "thresholds", "gradients", "chip"}
+    assert set(found) == {
+        "table-vowels",
+        "bits",
+        "thresholds-vowels",
+        "gradients",
+        "chip",
+    }
     for record in found.values():
         assert record["command"].startswith("python -m examples.inherent_recurrence.")
         assert "/" not in record["command"]

@@ -29,8 +29,8 @@ HEADINGS = ("Experiment", "Published", "Here", "Beside it")
 SHORT = (
     "Synthetic events of MNIST",
     "Summaries of Debian's package descriptions (en), ROUGE-1 / 2 / L",
-    "Table 1, JapaneseVowels: improved v1, 6 bits",
-    "Table 1, JapaneseVowels: improved v2, 6 bits",
+    "Table 1, phones of synthetic speech: improved v1, 6 bits",
+    "Table 1, phones of synthetic speech: improved v2, 6 bits",
     "Sequential MNIST",
     "Spoken digits, 8 steps of 42 features",
     "MNIST, rate code, 1 layer",
@@ -181,7 +181,7 @@ def recurrent(record):
     precisions = dict.fromkeys(key.split("-")[1] for key in numbers)
     precisions = [bits for bits in map(str, networks.EIGHTH) if bits in precisions]
     shown = [networks.precision(bits) for bits in precisions]
-    lines = [("", *shown, "weights", "outputs of 0", "multiplications a step", "of the GRU's")]
+    lines = [("Network", *shown, "weights", "outputs of 0", "multiplications a step", "of GRU's")]
     gru = numbers["gru-full"]["multiplications"]
     for neuron, title in networks.TITLES.items():
         found = {bits: numbers.get(f"{neuron}-{bits}") for bits in precisions}

@@ -20,7 +20,7 @@ from examples.on_chip import deploy, page_of, quantile_spikes, require
 from keras_spiking_rnn import LIF, GatedLIF, TimeSum
 
 NAME = "inherent_recurrence/chip"
-BITS = (1, 3)
+BITS = (1, 3, "spike")
 PRESETS = {
     "reduced": {
         "units": 64,
@@ -79,7 +79,7 @@ def network(neuron, bits, inputs, units, seed):
     """
     keras.utils.set_random_seed(seed)
     common = {
-        "bits": bits,
+        "bits": None if bits == "spike" else bits,
         "threshold_ratio": networks.EIGHTH[bits],
         "return_sequences": True,
     }
@@ -164,7 +164,7 @@ def rows(numbers, protocol):
 def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS)
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data")
-    parser.add_argument("--bits", nargs="+", type=int, choices=BITS, default=BITS)
+    parser.add_argument("--bits", nargs="+", type=networks.bits_of, choices=BITS, default=BITS)
     parser.add_argument("--neurons", nargs="+", choices=networks.SPIKING, default=networks.SPIKING)
     given = parser.parse_args(arguments)
     require()

@@ -61,7 +61,9 @@ def figure_5(record):
 
 
 def cost(records):
-    """Accuracy over multiplications of a step, of all networks of each of some tables.
+    """Accuracy over multiplications of a step, of networks of some tables.
+
+    Of spiking ones those with 1 bit and with the paper's bits: others are beside the latter.
 
     Args:
         records: Dictionary from a title to a record.
@@ -71,6 +73,8 @@ def cost(records):
         drawn = set()
         for key, found in record["numbers"].items():
             neuron, bits = key.split("-")
+            if neuron in networks.SPIKING and bits not in ("1", str(networks.PAPER_BITS)):
+                continue
             color = plots.COLORS[networks.NAMES.index(neuron)]
             label = None if neuron in drawn else networks.TITLES[neuron]
             drawn.add(neuron)

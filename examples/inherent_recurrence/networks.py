@@ -31,8 +31,8 @@ TITLES = {
     "v2": "improved v2",
 }
 # Bits of the outputs to k of the threshold k / 2**bits of the largest potential: an eighth of it,
-# and with one bit the half, which is all that there is.
-EIGHTH = {1: 1, 3: 1, 5: 4, 6: 8, "full": 32}
+# and with one bit the half, which is all that there is. Spikes, equation (9), have one of 1.
+EIGHTH = {"spike": 1, 1: 1, 3: 1, 5: 4, 6: 8, "full": 32}
 PAPER_BITS = 6
 DROPOUT = 0.2
 # How often Keras begins a data set of TensorFlow in an epoch: at its begin and its end.
@@ -83,7 +83,8 @@ def layer(neuron, units, bits, ratio, seed, **options):
     Args:
         neuron: One of `NAMES`.
         units: Number of units.
-        bits: Bits of the outputs of a spiking layer, or `"full"` for outputs in full precision.
+        bits: Bits of the outputs of a spiking layer, `"full"` for outputs in full precision, or
+            `"spike"` for outputs of 0 and 1 at a constant threshold.
         ratio: The threshold in steps of the outputs, those in full precision as of 8 bits.
         seed: Seed of dropout.
         **options: More arguments: of a spiking layer in place of the published ones, of another
@@ -94,7 +95,7 @@ def layer(neuron, units, bits, ratio, seed, **options):
         return ANALOG[neuron](units, name=options.get("name"), **common)
     full = bits == "full"
     common |= {
-        "bits": 8 if full else bits,
+        "bits": {"full": 8, "spike": None}.get(bits, bits),
         "threshold_ratio": ratio,
         "batch_normalization": True,
         "membrane_decay_initializer": 1.0,
@@ -434,9 +435,15 @@ def cases(neurons, bits):
             yield neuron, each
 
 
+def bits_of(text):
+    """The type of an argument that is a key of `EIGHTH`."""
+    return text if text in EIGHTH else int(text)
+
+
 def precision(bits):
     """Bits of the outputs in words."""
-    return "full precision" if bits == "full" else f"{bits} bit{'s' * (bits != '1')}"
+    named = {"full": "full precision", "spike": "spikes"}
+    return named.get(bits) or f"{bits} bit{'s' * (bits != '1')}"
 
 
 def titled(key):

@@ -21,6 +21,7 @@ from examples import experiment
 from examples.data import load_tfds
 from examples.inherent_recurrence import networks, synthetic, timit
 from examples.inherent_recurrence.features import HOP, KINDS, features, frame_labels
+from examples.inherent_recurrence.table import PUBLISHED
 from examples.inherent_recurrence.vowels import padded
 from keras_spiking_rnn import metrics
 
@@ -254,11 +255,6 @@ def characters(protocol, data_dir):
 
 def rows(source, numbers, protocol, config):
     """The rows of the table of reproductions, one for each network."""
-    published = {
-        "v1": "LSTM − 2.7 points",
-        "v2": "LSTM − 1.1 points",
-        "traditional": "LSTM − 11.7 points",
-    }
     said = (
         f"{config['train']} sentences to train on and {config['test']} to test on; 2 layers of "
         f"{protocol['units']} units (paper 550), {protocol['epochs']} epochs (paper 24), learning "
@@ -267,6 +263,7 @@ def rows(source, numbers, protocol, config):
         f"V_max; {SAID[protocol.get('features', 'mfcc')]} and not fMLLR, phones and not Kaldi's "
         "senones"
     )
+    phones = source != "librispeech"
     result = []
     for key, found in numbers.items():
         neuron, bits = key.split("-")
@@ -281,7 +278,7 @@ def rows(source, numbers, protocol, config):
             {
                 "paper": "002",
                 "what": f"Table 1, {TITLES[source]}: {networks.titled(key)}",
-                "published": published.get(neuron, "") if (source, bits) == ("timit", "6") else "",
+                "published": PUBLISHED[neuron] if phones and bits == "6" else "",
                 "ours": ours,
                 "beside": ", ".join(beside),
                 "protocol": said,
@@ -294,7 +291,7 @@ def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS, SOURCES)
     parser.add_argument("--neurons", nargs="+", choices=networks.NAMES, default=networks.NAMES)
     parser.add_argument(
-        "--bits", nargs="+", choices=[str(each) for each in networks.EIGHTH], default=["6"]
+        "--bits", type=networks.bits_of, nargs="+", choices=networks.EIGHTH, default=[6]
     )
     for name in ("units", "epochs", "seeds"):
         parser.add_argument(f"--{name}", type=experiment.positive)
@@ -317,9 +314,8 @@ def main(arguments=None):
     else:
         build, measure, training, config = frames(protocol, source, given.data_dir, given.seed)
     seeds = range(given.seed, given.seed + protocol["seeds"])
-    bits = [each if each == "full" else int(each) for each in given.bits]
     numbers = {}
-    for neuron, each in networks.cases(given.neurons, bits):
+    for neuron, each in networks.cases(given.neurons, given.bits):
         key = f"{neuron}-{each}"
         of_kind = functools.partial(build, neuron, each)
         numbers[key] = networks.compared(

@@ -45,6 +45,7 @@ PRESETS = {
 TITLES = {"vowels": "JapaneseVowels", "digits": "spoken digits"}
 # Of the digits: a frame each 20 ms, the first 0.8 s.
 HOP, FRAMES = 20e-3, 40
+# On TIMIT.
 PUBLISHED = {
     "traditional": "LSTM − 11.7 points",
     "v1": "LSTM − 2.7 points; 4.4 to 5.4 times fewer multiplications than GRU",
@@ -105,7 +106,11 @@ def main(arguments=None):
     parser.add_argument("--dataset", choices=TITLES, default="vowels")
     parser.add_argument("--neurons", nargs="+", choices=networks.NAMES, default=networks.NAMES)
     parser.add_argument(
-        "--bits", nargs="+", choices=[str(each) for each in networks.EIGHTH], default=None
+        "--bits",
+        type=networks.bits_of,
+        nargs="+",
+        choices=networks.EIGHTH,
+        default=list(networks.EIGHTH),
     )
     for name in ("units", "epochs", "seeds"):
         parser.add_argument(f"--{name}", type=experiment.positive)
@@ -115,7 +120,6 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     asked = {key: getattr(given, key) for key in ("units", "epochs", "seeds", "rates")}
     protocol = PRESETS[given.preset] | {key: each for key, each in asked.items() if each}
-    bits = [each if each == "full" else int(each) for each in given.bits or networks.EIGHTH]
     training, test = parts_of(given.dataset, given.source, given.data_dir)
     config = {"dataset": given.dataset, **protocol}
     config |= {"train": len(training[0]), "test": len(test[0]), "dropout": networks.DROPOUT}
@@ -123,7 +127,7 @@ def main(arguments=None):
     classes = int(training[1].max()) + 1
     seeds = range(given.seed, given.seed + protocol["seeds"])
     numbers = {}
-    for neuron, each in networks.cases(given.neurons, bits):
+    for neuron, each in networks.cases(given.neurons, given.bits):
         key = f"{neuron}-{each}"
         numbers[key] = networks.compared(
             output / key,

@@ -1,7 +1,6 @@
 """Noise events: what they cost RLIF, LIF and LSTM networks of the same shape.
 
-    python -m examples.rlif.noise --preset reduced   what two cores can do
-    python -m examples.rlif.noise --preset several   three networks of each kind, noise in training
+    python -m examples.rlif.noise                    what two cores can do
     python -m examples.rlif.noise --preset quick     a minute
 
 The paper claims an "ultra anti-interference ability" and has no experiment on it. Here background
@@ -19,29 +18,20 @@ from examples import experiment
 from examples.rlif import cameras, images, networks
 
 DATASET = "mnist"
-# Background events of a pixel and second that come to those of the recording are the rates.
-REDUCED = {
-    **images.REDUCED,
-    "filters": [8, 16],
-    "units": 128,
-    "train": 2000,
-    "test": 500,
-    "epochs": 6,
-    "rates": [0, 5, 10, 20, 40, 80],
-}
+# Background events of a pixel and second that come to those of the recording are the rates. LSTM
+# networks have as many parameters as those of RLIF, and so fewer units.
 PRESETS = {
     "reduced": {
-        **REDUCED,
-        "kinds": ["conv-rlif", "conv-lif", "rlif", "lif", "lstm"],
-        "trained_with": [0],
-        "networks": 1,
-    },
-    # With LSTM networks of as many parameters as those of RLIF, not of as many units.
-    "several": {
-        **REDUCED,
-        "steps": 5,
+        **images.REDUCED,
+        "filters": [8, 16],
+        "units": 128,
         "of_lstm": {"filters": [4, 9], "units": 32},
+        "train": 2000,
+        "test": 500,
+        "steps": 5,
+        "epochs": 6,
         "kinds": list(networks.TITLES),
+        "rates": [0, 5, 10, 20, 40, 80],
         "trained_with": [0, 20],
         "networks": 3,
     },
