@@ -45,11 +45,10 @@ PRESETS = {
 TITLES = {"vowels": "JapaneseVowels", "digits": "spoken digits"}
 # Of the digits: a frame each 20 ms, the first 0.8 s.
 HOP, FRAMES = 20e-3, 40
-# On TIMIT.
 PUBLISHED = {
-    "traditional": "LSTM − 11.7 points",
-    "v1": "LSTM − 2.7 points; 4.4 to 5.4 times fewer multiplications than GRU",
-    "v2": "LSTM − 1.1 points; 10.1 times fewer multiplications than GRU",
+    "traditional": "TIMIT: LSTM − 11.7 points",
+    "v1": "TIMIT: LSTM − 2.7 points; 4.4 to 5.4 times fewer multiplications than GRU",
+    "v2": "TIMIT: LSTM − 1.1 points; 10.1 times fewer multiplications than GRU",
 }
 
 
