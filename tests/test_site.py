@@ -99,8 +99,8 @@ def test_long_cells_of_tables_have_room():
 
 
 def test_percents_of_tables_are_not_torn_apart():
-    found = site_hooks.on_page_content("<p>9 %</p><td>9.5 %, 8 %</td>", *[None] * 3)
-    assert found == "<p>9 %</p><td>9.5\u00a0%, 8\u00a0%</td>"
+    found = site_hooks.on_page_content("<p>9 %</p><td>9.5 ± 1 %, 8 %</td>", *[None] * 3)
+    assert found == "<p>9 %</p><td>9.5\u00a0±\u00a01\u00a0%, 8\u00a0%</td>"
 
 
 def test_the_colours_follow_the_system_until_a_reader_chooses(site):

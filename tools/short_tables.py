@@ -2,8 +2,8 @@
 
     python -m tools.short_tables
 
-Each model's page gets its paper's numbers beside ours, that of LIF two tables of networks besides,
-the README a few numbers and the benchmarks in short, between lines such as
+Each model's page gets its paper's numbers beside ours, that of LIF three tables of networks
+besides, the README a few numbers and the benchmarks in short, between lines such as
 `<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come from the records that
 `examples.reproductions` shows, those of the adaptive LSTM, and the JSON files of `benchmarks`.
 README and start page get the certificate of the demo, whose record is
@@ -211,7 +211,7 @@ def texts():
     }
     numbers = markdown([HEADINGS[:3], *adaptive()])
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
-    for name in ("table-vowels", "speech-synthetic"):
+    for name in ("table-vowels", "speech-synthetic", "table-digits"):
         record = ROOT / f"examples/inherent_recurrence/results/{name}-reduced-0.json"
         text = recurrent(json.loads(record.read_text(encoding="utf-8")))
         tables[ROOT / "docs/models/lif.md", name] = text

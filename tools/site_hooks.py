@@ -25,7 +25,7 @@ LINK = re.compile(r"(!?\[([^\]]*)\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 WORD = re.compile(r"_\{([a-z]{3,})\}")  # a word as an index stands upright
 LONG = re.compile(r"<td([^>]*)>(?=[^<]{80})")  # a cell of a table that begins with so many letters
 CELL = re.compile(r"<td.*?</td>", re.DOTALL)
-PERCENT = re.compile(r"(?<=\d) %")  # in a narrow column it would stand on a line of its own
+PERCENT = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")  # a narrow column would begin a new line there
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -91,6 +91,6 @@ def on_page_content(content, page, config, files):
         return latex2mathml.converter.convert(latex, display=display)
 
     content = MATHS.sub(formula, content)
-    content = CELL.sub(lambda cell: PERCENT.sub("\N{NO-BREAK SPACE}%", cell[0]), content)
+    content = CELL.sub(lambda cell: PERCENT.sub("\N{NO-BREAK SPACE}", cell[0]), content)
     # Browsers give columns of words that can be broken no room for their length.
     return LONG.sub(r'<td class="long"\1>', content)

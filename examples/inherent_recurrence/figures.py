@@ -91,7 +91,6 @@ def cost(records):
 
 TABLES = {
     "table-vowels": "speakers (JapaneseVowels)",
-    "table-digits": "spoken digits",
     "speech-synthetic": "frames of synthetic speech",
 }
 
