@@ -293,8 +293,9 @@ def main(arguments=None):
     parser.add_argument(
         "--bits", type=networks.bits_of, nargs="+", choices=networks.EIGHTH, default=[6]
     )
-    for name in ("units", "epochs", "seeds"):
-        parser.add_argument(f"--{name}", type=experiment.positive)
+    parser.add_argument("--units", type=experiment.positive, help="of each layer")
+    parser.add_argument("--epochs", type=experiment.positive)
+    parser.add_argument("--seeds", type=experiment.positive, help="how many")
     parser.add_argument(
         "--rates", type=experiment.above_0, nargs="+", help="the best is chosen in validation"
     )

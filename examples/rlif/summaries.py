@@ -213,10 +213,9 @@ def row(what, config, numbers):
 def main(arguments=None):
     parser = experiment.parser(__doc__, NAME, PRESETS, SOURCES)
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="that of Debian's")
-    for name, what in (("train", "pairs to train on, "), ("epochs", "")):
-        parser.add_argument(
-            f"--{name}", type=experiment.positive, help=f"{what}instead of the preset's"
-        )
+    positive, instead = experiment.positive, "instead of the preset's"
+    parser.add_argument("--train", type=positive, help=f"pairs to train on, {instead}")
+    parser.add_argument("--epochs", type=positive, help=instead)
     parser.add_argument("--threshold", type=float, help="of the LIF-LSTM")
     parser.add_argument("--prior", choices=list(PRIORS), help="instead of the preset's")
     given = parser.parse_args(arguments)
