@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import report as benchmark_report
 from benchmarks.analysis import rows_of
-from examples import reproductions
+from examples import experiment, reproductions
 from examples.adaptive_lstm import records, report
 from examples.inherent_recurrence import networks
 from examples.reproductions import named
@@ -178,8 +178,8 @@ def recurrent(record):
     Weights, zeros and multiplications of spiking networks are those with the paper's bits.
     """
     numbers = record["numbers"]
-    precisions = dict.fromkeys(key.split("-")[1] for key in numbers)
-    precisions = [bits for bits in map(str, networks.EIGHTH) if bits in precisions]
+    measured = {key.split("-")[1] for key in numbers}
+    precisions = [bits for bits in map(str, networks.EIGHTH) if bits in measured]
     shown = [networks.precision(bits) for bits in precisions]
     lines = [("Network", *shown, "weights", "outputs of 0", "multiplications a step", "of GRU's")]
     gru = numbers["gru-full"]["multiplications"]
@@ -211,10 +211,9 @@ def texts():
     }
     numbers = markdown([HEADINGS[:3], *adaptive()])
     tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
+    of_paper_002 = experiment.chosen(ROOT / "examples/inherent_recurrence/results")
     for name in ("table-vowels", "speech-synthetic", "table-digits"):
-        record = ROOT / f"examples/inherent_recurrence/results/{name}-reduced-0.json"
-        text = recurrent(json.loads(record.read_text(encoding="utf-8")))
-        tables[ROOT / "docs/models/lif.md", name] = text
+        tables[ROOT / "docs/models/lif.md", name] = recurrent(of_paper_002[name])
     tables[ROOT / "README.md", "numbers"] = short(found)
     tables[ROOT / "README.md", "benchmarks"] = speed()
     for page in ("README.md", "docs/index.md"):

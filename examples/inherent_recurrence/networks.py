@@ -475,6 +475,12 @@ def beside(key, numbers):
     return [*said, *([f"learning rate {found['rate']:g}"] if found["validated"] else [])]
 
 
+def told(found):
+    """The accuracy of what `compared` gives, with its deviation if it is of several seeds."""
+    several = len(found["accuracies"]) > 1
+    return percent(found["accuracy"], found["deviation"] if several else None)
+
+
 def percent(share, deviation=None):
     """A share in percent with one decimal, and its deviation."""
     spread = "" if deviation is None else f" ± {100 * deviation:.1f}"

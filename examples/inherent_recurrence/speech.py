@@ -269,8 +269,7 @@ def rows(source, numbers, protocol, config):
         neuron, bits = key.split("-")
         beside = networks.beside(key, numbers)
         if "accuracy" in found:
-            deviation = found["deviation"] if protocol["seeds"] > 1 else None
-            ours = f"{networks.percent(found['accuracy'], deviation)} of frames"
+            ours = f"{networks.told(found)} of frames"
             beside.insert(0, f"phone error rate {networks.percent(found['phone_error_rate'])}")
         else:
             ours = f"word error rate {networks.percent(found['word_error_rate'])}"

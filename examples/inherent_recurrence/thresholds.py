@@ -60,11 +60,8 @@ def rows(dataset, numbers, said):
             "what": f"Thresholds of improved v2, 6 bits, in validation, {TITLES[dataset]}",
             "published": "10.1 times fewer multiplications than GRU at 8/64 of V_max",
             "ours": "; ".join(
-                f"{steps}/64 of V_max: "
-                + networks.percent(
-                    found["accuracy"], found["deviation"] if len(found["accuracies"]) > 1 else None
-                )
-                + f", {networks.percent(found['zeros'])} zeros"
+                f"{steps}/64 of V_max: {networks.told(found)}, "
+                f"{networks.percent(found['zeros'])} zeros"
                 for steps, found in spiking.items()
             ),
             "beside": "times fewer multiplications than GRU: "
