@@ -519,8 +519,8 @@ class TestWaiting:
         hello = [distributed._HELLO + bytes([0, 0, 0, number]) for number in (1, 2)]
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(distributed.strategy, timeout=3.0)
+            self.say(port, hello[1]).close()  # has left before all could be there
             with self.say(port, hello[0]), self.say(port, b"GET / HTTP/1.1" + bytes(50)):
-                self.say(port, hello[1]).close()
                 with pytest.raises(distributed.WorkerLost, match="Not there: 1 of 3") as lost:
                     waiting.result()
         assert lost.value.worker == "worker 2"
