@@ -188,10 +188,11 @@ def _check_cluster():
             return
         if set(cluster) - {"chief", "worker"}:
             raise ValueError(f"its tasks must be workers, and a chief or none, not {set(cluster)}")
-        wrong = [each for each in _workers() if not re.fullmatch(r"\S+:\d+", each)]
+        addresses = list(_workers().values())
+        wrong = [each for each in addresses if not re.fullmatch(r"\S+:\d+", each)]
         if wrong:
             raise ValueError(f"an address is HOST:PORT, and not {wrong[0]!r}")
-        repeated = {each for each in _workers() if _workers().count(each) > 1}
+        repeated = {each for each in addresses if addresses.count(each) > 1}
         if repeated:
             raise ValueError(f"two tasks have the address {repeated.pop()}")
         if task.get("index") not in range(len(cluster.get(task.get("type"), ()))):
@@ -205,9 +206,19 @@ def _check_cluster():
 
 
 def _workers():
-    """Addresses of all workers."""
+    """Dictionary from the name of each worker, such as `"worker 1"`, to its address."""
     cluster, _ = _cluster()
-    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+    return {
+        f"{job} {index}": address
+        for job in ("chief", "worker")
+        for index, address in enumerate(cluster.get(job, []))
+    }
+
+
+def _me():
+    """The name of this worker."""
+    _, task = _cluster()
+    return f"{task.get('type')} {task.get('index')}"
 
 
 def _wait_for_all(seconds):
@@ -215,10 +226,8 @@ def _wait_for_all(seconds):
 
     TensorFlow itself waits for an hour: deaf to signals, and it does not say for whom.
     """
-    addresses = _workers()
-    cluster, task = _cluster()
-    names = [f"{job} {i}" for job in ("chief", "worker") for i in range(len(cluster.get(job, ())))]
-    me = names.index(f"{task['type']} {task['index']}")
+    names, addresses = zip(*_workers().items(), strict=True)
+    me = names.index(_me())
     deadline = time.monotonic() + seconds
     if me == 0:
         missing = _gather(int(addresses[0].rpartition(":")[2]), len(addresses), deadline)
@@ -684,21 +693,18 @@ def naming_the_lost():
 
 def _lost(text):
     """The `WorkerLost` of the text of an error, or `None` if it names no other worker."""
-    cluster, task = _cluster()
-    me = f"{task.get('type')} {task.get('index')}"
     # What stopped sending heartbeats is surer than the one whose connection was closed.
     _, _, unhealthy = text.partition("unhealthy")
     found = re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", unhealthy or text)
-    others = [(job, int(index)) for job, index in found if f"{job} {index}" != me]
+    others = [name for name in map(" ".join, found) if name != _me()]
     if not others:
         return None
-    job, index = others[0]
-    address = cluster[job][index]
+    lost = others[0]
     return WorkerLost(
-        f"{job} {index} ({address}) is gone: it was killed, has failed, or cannot be reached; look "
-        f"at its own output. This is {me}, which stops as well. Start all workers again: they go "
-        "on from the backup.",
-        f"{job} {index}",
+        f"{lost} ({_workers()[lost]}) is gone: it was killed, has failed, or cannot be reached; "
+        f"look at its own output. This is {_me()}, which stops as well. Start all workers again: "
+        "they go on from the backup.",
+        lost,
     )
 
 
