@@ -39,6 +39,14 @@ PRESETS = {
     "small": {"train": 2000, "test": 500, "units": 64, "epochs": 12, "more": 5},
     "quick": {"train": 256, "test": 100, "units": 16, "epochs": 2, "more": 1},
 }
+STAGES = {"plain": "in float", "longer": "longer in float", "aware": "longer in integers"}
+HEADINGS = {
+    "keras": "Keras",
+    "integers": "exported",
+    "lava": "on Lava",
+    "same": "same label in both",
+    "changed": "spikes that export changes",
+}
 
 
 def digits(train, test, seed):
@@ -86,102 +94,68 @@ def train(model, x, y, epochs, rate):
     model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
 
 
-def deployed(model, calibration, x, y, modes):
-    """Export and verify: the report, and the share of samples with the label of Keras."""
+def deployed(title, model, calibration, x, y, modes):
+    """Exports, verifies and prints: a dictionary of shares of samples, and of spikes changed.
+
+    `changed` counts spikes that differ between Keras and the integers, relative to all spikes.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
         network = lava_export.export(model, calibration)
     same = network.predict(x) == model.predict(x, verbose=0).argmax(axis=-1)
-    return lava_export.verify(model, network, x, y, modes=modes), float(same.mean())
-
-
-def show(stage, report, same):
-    """Print what is known so far."""
-    accuracies = report.float_stage.float_accuracy, report.float_stage.integer_accuracy
+    report = lava_export.verify(model, network, x, y, modes=modes)
+    stage = report.float_stage
+    found = {
+        "keras": stage.float_accuracy,
+        "integers": stage.integer_accuracy,
+        "lava": report.lava[0].accuracy if modes else None,
+        "same": float(same.mean()),
+        "changed": sum(stage.mismatches) / max(sum(stage.float_spikes), 1),
+    }
     print(
-        f"  {stage}: {accuracies[0]:.1%} in Keras, {accuracies[1]:.1%} in integers, the same "
-        f"label in {same:.1%}, {changed(report):.1%} of the spikes changed",
+        f"  {title}: {found['keras']:.1%} in Keras, {found['integers']:.1%} in integers, the same "
+        f"label in {found['same']:.1%}, {found['changed']:.1%} of the spikes changed",
         flush=True,
     )
-
-
-def changed(report):
-    """Spikes that differ between Keras and the integers, relative to all spikes."""
-    stage = report.float_stage
-    return sum(stage.mismatches) / max(sum(stage.float_spikes), 1)
+    return found
 
 
 def compare(name, preset, data, modes):
-    """One row of the table."""
+    """What is found of a model: a dictionary for each of `STAGES`."""
     (x, y), (x_test, y_test) = data
     x, x_test = (np.repeat(images, STEPS_OF_A_ROW.get(name, 1), axis=1) for images in (x, x_test))
     model = keras.Sequential([keras.Input(x.shape[1:]), *layers(name, preset["units"])])
     train(model, x, y, preset["epochs"], 5e-3)
-    plain, plain_same = deployed(model, x[:256], x_test, y_test, modes)
-    show(f"{name}, trained in float", plain, plain_same)
+
+    def of(stage, model):
+        return deployed(f"{name}, {STAGES[stage]}", model, x[:256], x_test, y_test, modes)
+
+    plain = of("plain", model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         aware = lava_export.quantization_aware(model, x[:256])
     train(model, x, y, preset["more"], 1e-3)
     train(aware, x, y, preset["more"], 1e-3)
-    exact, exact_same = deployed(aware, x[:256], x_test, y_test, modes)
-    show(f"{name}, then in integers", exact, exact_same)
-    longer, longer_same = deployed(model, x[:256], x_test, y_test, modes)
-    show(f"{name}, or longer in float", longer, longer_same)
     return {
         "model": name,
-        "float": plain.float_stage.float_accuracy,
-        "plain_export": plain.float_stage.integer_accuracy,
-        "plain_changed": changed(plain),
-        "plain_same": plain_same,
-        "longer_float": longer.float_stage.float_accuracy,
-        "longer_export": longer.float_stage.integer_accuracy,
-        "longer_changed": changed(longer),
-        "longer_same": longer_same,
-        "aware_keras": exact.float_stage.float_accuracy,
-        "aware_export": exact.float_stage.integer_accuracy,
-        "aware_changed": changed(exact),
-        "aware_same": exact_same,
-        "aware_lava": exact.lava[0].accuracy if modes else None,
+        "plain": plain,
+        "longer": of("longer", model),
+        "aware": of("aware", aware),
     }
 
 
 def table(rows, title):
-    """The rows as a table."""
+    """The rows as a table, a line for each model and stage."""
     result = Table(title=title)
     result.add_column("model")
-    for heading in (
-        "float",
-        "exported",
-        "spikes changed",
-        "same label",
-        "float, longer",
-        "exported",
-        "spikes changed",
-        "same label",
-        "aware, exported",
-        "spikes changed",
-        "same label",
-        "on Lava",
-    ):
+    result.add_column("trained")
+    for heading in HEADINGS.values():
         result.add_column(heading, justify="right")
     for row in rows:
-        keys = (
-            "float",
-            "plain_export",
-            "plain_changed",
-            "plain_same",
-            "longer_float",
-            "longer_export",
-            "longer_changed",
-            "longer_same",
-            "aware_export",
-            "aware_changed",
-            "aware_same",
-            "aware_lava",
-        )
-        values = [row[key] for key in keys]
-        result.add_row(row["model"], *("" if each is None else f"{each:.1%}" for each in values))
+        for stage, trained in STAGES.items():
+            values = [row[stage][key] for key in HEADINGS]
+            shown = ("" if each is None else f"{each:.1%}" for each in values)
+            result.add_row(row["model"], trained, *shown)
     return result
 
 

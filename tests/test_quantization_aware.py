@@ -22,6 +22,9 @@ def rows(tmp_path_factory):
 def test_no_spike_changes_after_training_in_integers(rows):
     (row,) = rows
     assert row["model"] == "RLIF"
-    assert row["plain_changed"] > 0
-    assert row["aware_changed"] == 0
-    assert row["aware_keras"] == row["aware_export"] == row["aware_lava"]
+    plain, aware = row["plain"], row["aware"]
+    assert plain["changed"] > 0
+    assert plain["integers"] == plain["lava"]
+    assert aware["changed"] == 0
+    assert aware["same"] == 1
+    assert aware["keras"] == aware["integers"] == aware["lava"]
