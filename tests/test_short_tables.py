@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.analysis import Row, Spread
-from examples import reproductions
+from examples import plain_export, quantization_aware, reproductions
 from tools import short_tables
 
 TEXTS = short_tables.texts()
@@ -57,6 +57,25 @@ def test_the_certificate_says_what_the_demo_has_found():
     text = short_tables.certificate(record)
     assert "| – | 1.0 % (first), 50.0 % (second) | – | – |" in text
     assert "| 7 of 2,100 |" in text and "| 50.0 % |" in text
+
+
+def test_training_in_integers_has_a_line_for_each_model_and_stage():
+    """Its numbers are those of each run, in percent."""
+    numbers = dict(zip(quantization_aware.HEADINGS, (0.9, 0.8, 0.7, 0.6, 0.05), strict=True))
+    stages = dict.fromkeys(quantization_aware.STAGES, numbers)
+    better = dict.fromkeys(quantization_aware.STAGES, {**numbers, "keras": 0.95})
+    runs = [{"rows": [{"model": "RLIF", **each}]} for each in (stages, better)]
+    *_, line = short_tables.aware(runs).splitlines()
+    assert line == (
+        "| RLIF | longer in integers | 90.0, 95.0 % | 80.0, 80.0 % | 70.0, 70.0 % | 60.0, 60.0 % "
+        "| 5.0, 5.0 % |"
+    )
+
+
+def test_each_model_of_plain_export_is_in_one_table():
+    recorded = json.loads((short_tables.DEMO.parent / "plain_export.json").read_text())["rows"]
+    assert [row["model"] for row in recorded] == list(plain_export.MODELS)
+    assert sum(short_tables.PLAIN.values()) == len(recorded)
 
 
 def test_marks_are_needed(tmp_path):

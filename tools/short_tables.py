@@ -2,21 +2,23 @@
 
     python -m tools.short_tables
 
-Each model's page gets its paper's numbers beside ours, that of LIF three tables of networks
-besides, the README a few numbers and the benchmarks in short, between lines such as
-`<!-- numbers: begin -->` and `<!-- numbers: end -->`. They come from the records that
-`examples.reproductions` shows, those of the adaptive LSTM, and the JSON files of `benchmarks`.
-README and start page get the certificate of the demo, whose record is
-`runs/quickstart/results.json` of a `make demo`, kept in `examples/results/quickstart.json`.
+Each model's page gets its paper's numbers beside ours, that of LIF tables of networks besides, the
+README a few numbers and the benchmarks in short, between lines such as `<!-- numbers: begin -->`
+and `<!-- numbers: end -->`. They come from the records that `examples.reproductions` shows, those
+of the adaptive LSTM, and the JSON files of `benchmarks`. README and start page get the certificate
+of the demo, the page of export what training in integers gives: of them `examples/results` keeps
+the `results.json`, as `quickstart.json`, `plain_export.json` and
+`quantization_aware-PRESET-SEED.json`.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
 from benchmarks import report as benchmark_report
 from benchmarks.analysis import rows_of
-from examples import experiment, reproductions
+from examples import experiment, plain_export, quantization_aware, reproductions
 from examples.adaptive_lstm import records, report
 from examples.inherent_recurrence import networks
 from examples.reproductions import named
@@ -24,13 +26,16 @@ from examples.reproductions import named
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 DEMO = ROOT / "examples" / "results" / "quickstart.json"
+AWARE = ("full", "small")  # presets
+# The tables of the page of export, and how many models each has, in the order of the program.
+PLAIN = {"plain-lif": 10, "plain-conv": 2, "plain-own": 2}
 HEADINGS = ("Experiment", "Published", "Here", "Beside it")
 # The README shows two experiments of a paper with a published number, these first.
 SHORT = (
     "Synthetic events of MNIST",
     "Summaries of Debian's package descriptions (en), ROUGE-1 / 2 / L",
-    "Table 1, phones of synthetic speech: improved v1, 6 bits",
-    "Table 1, phones of synthetic speech: improved v2, 6 bits",
+    "Table 1, phones of synthetic speech, 256 units: improved v1, 6 bits",
+    "Table 1, phones of synthetic speech, 256 units: improved v2, 6 bits",
     "Sequential MNIST",
     "Spoken digits, 8 steps of 42 features",
     "MNIST, rate code, 1 layer",
@@ -45,6 +50,12 @@ PAPERS = {
     "spiking_lstm": "003",
     "src": "004",
 }
+# The records of which the page of LIF has a table, with seed 0.
+RECURRENT = (
+    "table-vowels-reduced",
+    "speech-synthetic-reduced",
+    "table-digits-reduced",
+)
 # What the benchmarks of the README compare with, and the names of it in `benchmarks.subjects`.
 PEERS = (
     ("matrix products alone", ("products",)),
@@ -189,10 +200,7 @@ def recurrent(record):
         lines.append(
             (
                 title,
-                *(
-                    each and networks.percent(each["accuracy"], each["deviation"])
-                    for each in found.values()
-                ),
+                *(each and networks.told(each) for each in found.values()),
                 f"{of_paper['parameters']:,.0f}",
                 networks.percent(of_paper["zeros"]),
                 f"{of_paper['multiplications']:,.0f}",
@@ -202,20 +210,53 @@ def recurrent(record):
     return markdown(lines)
 
 
+def aware(runs):
+    """What training in integers gives, a line for each model and stage, with a number of each seed.
+
+    Args:
+        runs: List of the contents of `results.json`, of the same models.
+    """
+    lines = [("Model", "Trained", *quantization_aware.HEADINGS.values())]
+    for rows in zip(*(run["rows"] for run in runs), strict=True):
+        for stage, trained in quantization_aware.STAGES.items():
+            found = (
+                ", ".join(f"{100 * row[stage][key]:.1f}" for row in rows) + " %"
+                for key in quantization_aware.HEADINGS
+            )
+            lines.append((rows[0]["model"], trained, *found))
+    return markdown(lines)
+
+
+def of_models():
+    """The tables of the pages of models."""
+    found, pages = rows(), ROOT / "docs/models"
+    tables = {(pages / f"{page}.md", "numbers"): of_paper(of_page(page, found)) for page in PAPERS}
+    tables[pages / "adaptive_lstm.md", "numbers"] = markdown([HEADINGS[:3], *adaptive()])
+    of_paper_002 = experiment.load(ROOT / "examples/inherent_recurrence/results")
+    for name in RECURRENT:
+        tables[pages / "lif.md", name] = recurrent(of_paper_002[f"{name}-0"])
+    return tables
+
+
+def of_export():
+    """The tables of the page of export."""
+    page, kept, tables = ROOT / "docs/export.md", experiment.load(DEMO.parent), {}
+    for preset in AWARE:
+        named = f"quantization_aware-{preset}"
+        runs = [run for name, run in kept.items() if name.startswith(named)]
+        tables[page, f"aware-{preset}"] = aware(runs)
+    plain = iter(kept["plain_export"]["rows"])
+    for name, count in PLAIN.items():
+        tables[page, name] = markdown(plain_export.lines([*itertools.islice(plain, count)]))
+    return tables
+
+
 def texts():
     """The text for each page and each name of marks."""
-    found, demo = rows(), certificate(json.loads(DEMO.read_text(encoding="utf-8")))
-    tables = {
-        (ROOT / f"docs/models/{page}.md", "numbers"): of_paper(of_page(page, found))
-        for page in PAPERS
-    }
-    numbers = markdown([HEADINGS[:3], *adaptive()])
-    tables[ROOT / "docs/models/adaptive_lstm.md", "numbers"] = numbers
-    of_paper_002 = experiment.chosen(ROOT / "examples/inherent_recurrence/results")
-    for name in ("table-vowels", "speech-synthetic", "table-digits"):
-        tables[ROOT / "docs/models/lif.md", name] = recurrent(of_paper_002[name])
-    tables[ROOT / "README.md", "numbers"] = short(found)
+    tables = of_models() | of_export()
+    tables[ROOT / "README.md", "numbers"] = short(rows())
     tables[ROOT / "README.md", "benchmarks"] = speed()
+    demo = certificate(json.loads(DEMO.read_text(encoding="utf-8")))
     for page in ("README.md", "docs/index.md"):
         tables[ROOT / page, "certificate"] = demo
     return tables

@@ -106,9 +106,7 @@ def main(arguments=None):
         )
     said = (
         f"JapaneseVowels, {len(training[0])} to train on and {len(test[0])} to test on (paper: "
-        f"TIMIT); 2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
-        f"{protocol['seeds']} seeds; learning rate{networks.chosen_of(protocol['rates'])}; "
-        "threshold V_max / 2^b"
+        f"TIMIT); {networks.protocol_of(protocol)}; threshold V_max / 2^b"
     )
     experiment.record(
         "inherent_recurrence.bits",

@@ -380,10 +380,14 @@ def compared(folder, build, training, measure, protocol, seeds, loss=None):
     }
 
 
-def chosen_of(rates):
-    """How a learning rate was chosen, in words that follow it."""
-    shown = ", ".join(f"{rate:g}" for rate in rates)
-    return f" {shown}" if len(rates) == 1 else f", of {shown}, the best in validation"
+def protocol_of(given):
+    """Size, training and seeds of a protocol, as rows of the table of reproductions tell them."""
+    seeds, rates = given["seeds"], ", ".join(f"{rate:g}" for rate in given["rates"])
+    chosen = f", of {rates}, the best in validation" if len(given["rates"]) > 1 else f" {rates}"
+    return (
+        f"2 layers of {given['units']} units (paper 550), {given['epochs']} epochs (paper 24), "
+        f"{seeds} seed{'s' * (seeds > 1)}, learning rate{chosen}"
+    )
 
 
 def accuracy(model, x, y, weights=None):

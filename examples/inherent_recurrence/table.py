@@ -148,9 +148,7 @@ def main(arguments=None):
         )
     differences = (
         f"{len(training[0])} recordings to train on, {len(test[0])} to test on (paper: TIMIT); "
-        f"2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, "
-        f"{protocol['seeds']} seeds; learning rate{networks.chosen_of(protocol['rates'])}; "
-        "threshold of an eighth of V_max"
+        f"{networks.protocol_of(protocol)}; threshold of an eighth of V_max"
     )
     experiment.record(
         f"inherent_recurrence.table, {given.dataset}",

@@ -123,9 +123,7 @@ def main(arguments=None):
     unit = "pieces of sentences" if each_step else "recordings"
     said = (
         f"{len(training[0])} {unit} to train on and {len(held[0])} to validate on (paper: TIMIT); "
-        f"2 layers of {protocol['units']} units (paper 550), {protocol['epochs']} epochs, learning "
-        f"rate{networks.chosen_of(protocol['rates'])}, "
-        f"{protocol['seeds']} seed{'s' * (protocol['seeds'] > 1)}"
+        f"{networks.protocol_of(protocol)}"
     )
     experiment.record(
         f"inherent_recurrence.thresholds, {given.dataset}",
