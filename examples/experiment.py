@@ -63,6 +63,14 @@ def above_0(text):
     return number
 
 
+def folder(text):
+    """The type of an argument that is a folder, or nothing yet."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file: name a folder")
+    return path
+
+
 def _at_least(least, text):
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"must be an integer of at least {least}, not {text!r}")
@@ -87,9 +95,9 @@ def parser(description, name, presets, sources=()):
     if sources:
         result.add_argument("--data-dir", type=Path, metavar="DIR", help="folder of the data")
     result.add_argument(
-        "--output", type=Path, help=f"folder of checkpoints; runs/{name} if not given"
+        "--output", type=folder, help=f"folder of checkpoints; runs/{name} if not given"
     )
-    result.add_argument("--results", type=Path, help="folder of records; that of the checkpoints")
+    result.add_argument("--results", type=folder, help="folder of records; that of the checkpoints")
     return result
 
 

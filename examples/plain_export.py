@@ -12,7 +12,6 @@ import argparse
 import json
 import time
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -224,7 +223,7 @@ def main(arguments=None):
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
     parser.add_argument("--seed", type=experiment.non_negative, default=0)
     parser.add_argument("--without-lava", action="store_true", help="do not run it on Lava")
-    parser.add_argument("--output", type=Path, default=Path("runs/plain_export"))
+    parser.add_argument("--output", type=experiment.folder, default="runs/plain_export")
     given = parser.parse_args(arguments)
     given.output.mkdir(parents=True, exist_ok=True)
     preset, started = PRESETS[given.preset], time.perf_counter()

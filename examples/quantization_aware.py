@@ -1,8 +1,8 @@
 """Digits row by row: float, after plain export, and after quantization-aware training.
 
-    python examples/quantization_aware.py                  5 000 digits, four models
-    python examples/quantization_aware.py --preset small   2 500 digits, smaller models
-    python examples/quantization_aware.py --preset quick   a small part of them, half a minute
+    python -m examples.quantization_aware                  5 000 digits, four models
+    python -m examples.quantization_aware --preset small   2 500 digits, smaller models
+    python -m examples.quantization_aware --preset quick   a small part of them, half a minute
 
 Each model is trained in float and exported. Then it is trained on twice from there for the same
 number of epochs: in float, and in the integers of the chip. SRC, whose pulses last several steps,
@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lava_export
+from examples import experiment
 from keras_spiking_rnn import (
     RLIF,
     SRC,
@@ -163,13 +163,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="full")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=experiment.non_negative, default=0)
     parser.add_argument("--without-lava", action="store_true", help="do not run it on Lava")
-    parser.add_argument("--output", type=Path, default=Path("runs/quantization_aware"))
+    parser.add_argument("--output", type=experiment.folder, default="runs/quantization_aware")
     arguments = parser.parse_args(arguments)
     preset, output = PRESETS[arguments.preset], arguments.output
-    if output.exists() and not output.is_dir():
-        parser.error(f"--output {output} is a file: name a directory.")
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     data = digits(preset["train"], preset["test"], arguments.seed)
@@ -189,7 +187,7 @@ def main(arguments=None):
         "rows": rows,
         "seconds": time.perf_counter() - started,
     }
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    experiment.write(output / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

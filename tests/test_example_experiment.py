@@ -195,6 +195,15 @@ class TestArguments:
         with pytest.raises(argparse.ArgumentTypeError, match="at least 1, not '0'"):
             experiment.positive("0")
 
+    @pytest.mark.parametrize("option", ["--output", "--results"])
+    def test_a_folder_is_no_file(self, option, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit):
+            self.parser().parse_args([option, str(tmp_path / "file")])
+        assert f"argument {option}: {tmp_path / 'file'} is a file" in capsys.readouterr().err
+        given = self.parser().parse_args([option, str(tmp_path / "new")])
+        assert tmp_path / "new" in (given.output, given.results)
+
 
 class TestRecords:
     def test_that_of_a_run_has_its_arguments_and_its_command(self, tmp_path, capsys):

@@ -1,21 +1,16 @@
 """The example of quantization-aware training, on its small preset."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "quantization_aware.py"
+from examples import quantization_aware
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     output = tmp_path_factory.mktemp("quantization_aware")
-    spec = importlib.util.spec_from_file_location("quantization_aware", EXAMPLE)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    example.main(["--preset", "quick", "--models", "RLIF", "--output", str(output)])
+    quantization_aware.main(["--preset", "quick", "--models", "RLIF", "--output", str(output)])
     return json.loads((output / "results.json").read_text())["rows"]
 
 

@@ -159,7 +159,7 @@ def table(record):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["rlif", "spiking_lstm"], metavar="MODEL")
-    parser.add_argument("--output", type=Path, help="folder of the record")
+    parser.add_argument("--output", type=experiment.folder, help="folder of the record")
     parser.add_argument("--page", type=Path, help="write the table of the record of --output to it")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

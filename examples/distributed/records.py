@@ -46,7 +46,7 @@ def main(arguments=None):
     parser.add_argument("source", choices=SOURCES)
     parser.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="of the recordings")
     parser.add_argument("--test", action="store_true", help="the part for testing")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=experiment.folder, required=True, help="folder to write")
     parser.add_argument("--shards", type=experiment.positive, default=16, help="number of files")
     parser.add_argument("--count", type=experiment.positive, help="number of recordings; or all")
     given = parser.parse_args(arguments)

@@ -133,7 +133,9 @@ def parse(arguments):
     parser.add_argument("--epochs", type=experiment.positive, default=5)
     parser.add_argument("--learning-rate", type=float, default=0.002)
     parser.add_argument("--seed", type=experiment.non_negative, default=0)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the backup")
+    parser.add_argument(
+        "--output", type=experiment.folder, required=True, help="folder of the backup"
+    )
     parser.add_argument(
         "--save-every", type=experiment.positive, metavar="BATCHES", help="besides each epoch"
     )
