@@ -518,7 +518,7 @@ class TestWaiting:
         port = join(0)
         hello = [distributed._HELLO + bytes([0, 0, 0, number]) for number in (1, 2)]
         with ThreadPoolExecutor() as pool:
-            waiting = pool.submit(distributed.strategy, timeout=3.0)
+            waiting = pool.submit(distributed.strategy, timeout=6.0)
             self.say(port, hello[1]).close()  # has left before all could be there
             with self.say(port, hello[0]), self.say(port, b"GET / HTTP/1.1" + bytes(50)):
                 with pytest.raises(distributed.WorkerLost, match="Not there: 1 of 3") as lost:
