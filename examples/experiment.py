@@ -66,8 +66,9 @@ def above_0(text):
 def folder(text):
     """The type of an argument that is a folder, or nothing yet."""
     path = Path(text)
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a file: name a folder")
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise argparse.ArgumentTypeError(f"{each} is a file: name a folder")
     return path
 
 

@@ -46,8 +46,8 @@ HEADINGS = (
     "outputs changed",
     "sums changed",
     "pulses, float and integers",
-    "outputs changed by 0.1 % of the weights",
-    "same label then",
+    "outputs changed if weights change by 0.1 %",
+    "same label if they do",
 )
 
 
@@ -62,7 +62,7 @@ def dense(*kinds):
 
 
 def src(units):
-    """Two layers of SRC, the second with as many units for each digit."""
+    """Two layers of SRC, the second with a multiple of 10 units, as the readout of digits needs."""
     # The default alpha of 0.9 keeps too little of the rows before.
     spiking = [SRC(n, alpha=0.97, return_sequences=True) for n in (units, units // 10 * 10)]
     return [*spiking, LeakyReadout(10)]
@@ -98,22 +98,27 @@ PLAN = {"gate_activation": "plan_sigmoid"}
 SIX_BITS = {"bits": 6, "threshold_ratio": 8, "batch_normalization": True}
 SPIKES = {"bits": None}
 V2 = {"recurrent_gates": True}
-MODELS = {
+LIFS = {
     "LIF, spikes": dense((LIF, SPIKES)),
     "2 LIF, 6 bits": dense((LIF, SIX_BITS), (LIF, SIX_BITS)),
     "GatedLIF, spikes, PLAN": dense((GatedLIF, SPIKES | PLAN)),
     "GatedLIF, 6 bits, sigmoid": dense((GatedLIF, SIX_BITS)),
     "GatedLIF, 6 bits, PLAN": dense((GatedLIF, SIX_BITS | PLAN)),
-    "the same, and RLIF": dense((GatedLIF, SIX_BITS | PLAN), (RLIF, {})),
-    "version 2, spikes, PLAN": dense((GatedLIF, V2 | SPIKES | PLAN)),
-    "version 2, 6 bits, sigmoid": dense((GatedLIF, V2 | SIX_BITS)),
-    "version 2, 6 bits, PLAN": dense((GatedLIF, V2 | SIX_BITS | PLAN)),
-    "2 of version 2, 6 bits, PLAN": dense(*[(GatedLIF, V2 | SIX_BITS | PLAN)] * 2),
+    "GatedLIF, 6 bits, PLAN, and RLIF": dense((GatedLIF, SIX_BITS | PLAN), (RLIF, {})),
+    "GatedLIF version 2, spikes, PLAN": dense((GatedLIF, V2 | SPIKES | PLAN)),
+    "GatedLIF version 2, 6 bits, sigmoid": dense((GatedLIF, V2 | SIX_BITS)),
+    "GatedLIF version 2, 6 bits, PLAN": dense((GatedLIF, V2 | SIX_BITS | PLAN)),
+    "2 GatedLIF version 2, 6 bits, PLAN": dense(*[(GatedLIF, V2 | SIX_BITS | PLAN)] * 2),
+}
+CONVOLUTIONS = {
     "2 ConvRLIF2D": convolutions(pooling=False),
     "2 ConvRLIF2D with pooling, and RLIF": convolutions(pooling=True),
+}
+OURS = {
     "2 LIFLSTM": dense((LIFLSTM, {}), (LIFLSTM, {})),
     "2 SRC": src,
 }
+MODELS = LIFS | CONVOLUTIONS | OURS
 STEPS_OF_A_ROW = {"2 SRC": 4}
 
 
@@ -130,11 +135,11 @@ def outputs(model, names, x):
 
 
 def disturbed(model, names, x, seed):
-    """What changes if each weight changes by 0.1 %, by chance.
+    """What changes if each weight changes at random, with a deviation of 0.1 % of it.
 
     Args:
         model: A model, whose weights are put back.
-        names: Names of its spiking layers.
+        names: Names of its layers of spikes, as `verify` reports them.
         x: Inputs.
         seed: Seed of the changes.
 
@@ -156,7 +161,7 @@ def disturbed(model, names, x, seed):
 
 
 def measure(name, preset, data, seed, modes):
-    """What is found of a model, a dictionary: shares, and of each of its layers."""
+    """What is found of a model, a dictionary: shares, and lists of those of its layers."""
     (x, y), (x_test, y_test) = data
     x, x_test = (np.repeat(images, STEPS_OF_A_ROW.get(name, 1), axis=1) for images in (x, x_test))
     keras.utils.set_random_seed(seed)

@@ -45,7 +45,7 @@ HEADINGS = {
     "integers": "exported",
     "lava": "on Lava",
     "same": "same label in both",
-    "changed": "spikes that export changes",
+    "changed": "outputs that export changes",
 }
 
 
@@ -95,9 +95,10 @@ def train(model, x, y, epochs, rate):
 
 
 def deployed(title, model, calibration, x, y, modes):
-    """Exports, verifies and prints: a dictionary of shares of samples, and of spikes changed.
+    """Exports, verifies and prints: a dictionary of shares of samples, and of outputs changed.
 
-    `changed` counts spikes that differ between Keras and the integers, relative to all spikes.
+    `changed` counts outputs that differ between Keras and the integers, relative to those of Keras
+    that are not 0.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
@@ -114,7 +115,7 @@ def deployed(title, model, calibration, x, y, modes):
     }
     print(
         f"  {title}: {found['keras']:.1%} in Keras, {found['integers']:.1%} in integers, the same "
-        f"label in {found['same']:.1%}, {found['changed']:.1%} of the spikes changed",
+        f"label in {found['same']:.1%}, {found['changed']:.1%} of the outputs changed",
         flush=True,
     )
     return found

@@ -461,7 +461,7 @@ def fit(
         _build(model, strategy, first.element_spec)
         steps = int(first.cardinality())
         if not isinstance(data, tf.data.Dataset):
-            steps //= max(1, strategy.num_replicas_in_sync // len(_workers() or [0]))
+            steps //= max(1, strategy.num_replicas_in_sync // max(1, len(_workers())))
         backup = _Backup(model, strategy, backup, chief, callbacks, steps)
         state = backup.restore() or {"epoch": initial_epoch, "step": 0}
         epoch, done, history = state["epoch"], state["step"], state.get("history", {})

@@ -198,9 +198,10 @@ class TestArguments:
     @pytest.mark.parametrize("option", ["--output", "--results"])
     def test_a_folder_is_no_file(self, option, tmp_path, capsys):
         (tmp_path / "file").touch()
-        with pytest.raises(SystemExit):
-            self.parser().parse_args([option, str(tmp_path / "file")])
-        assert f"argument {option}: {tmp_path / 'file'} is a file" in capsys.readouterr().err
+        for path in (tmp_path / "file", tmp_path / "file" / "below"):
+            with pytest.raises(SystemExit):
+                self.parser().parse_args([option, str(path)])
+            assert f"argument {option}: {tmp_path / 'file'} is a file" in capsys.readouterr().err
         given = self.parser().parse_args([option, str(tmp_path / "new")])
         assert tmp_path / "new" in (given.output, given.results)
 

@@ -11,7 +11,12 @@ pytest.importorskip("lava_export.lava", reason="needs Python 3.10 and lava-nc 0.
 
 pytestmark = pytest.mark.xdist_group("plain_export")  # one run for all
 
-NAMES = ("LIF, spikes", "version 2, 6 bits, PLAN", "2 SRC")
+NAMES = (
+    "LIF, spikes",
+    "GatedLIF version 2, 6 bits, PLAN",
+    "2 ConvRLIF2D with pooling, and RLIF",
+    "2 SRC",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +34,8 @@ def test_lava_does_what_the_integers_do(rows):
 
 def test_each_layer_has_its_numbers(rows):
     """Of spikes there are no sums of graded outputs; SRC has pulses."""
-    lif, gated, src = rows
-    assert len(lif["changed"]) == len(gated["changed"]) == 1
-    assert len(src["changed"]) == 2
+    lif, gated, _, src = rows
+    assert [len(row["changed"]) for row in rows] == [1, 1, 4, 2]  # and one of max pooling
     assert lif["sums"] == [None]
     assert all(share > 0 for share in gated["sums"] + src["sums"])
     assert all(count > 0 for counts in src["pulses"] for count in counts)
@@ -47,7 +51,7 @@ def test_columns_without_numbers_are_left_out(rows):
 
 
 def test_small_changes_of_weights_change_outputs_where_they_are_fed_back(rows):
-    lif, gated, src = rows
+    lif, gated, _, src = rows
     assert lif["changed_then"][0] < 0.05 < gated["changed_then"][0] < src["changed_then"][0]
 
 

@@ -6,13 +6,12 @@ Each model's page gets its paper's numbers beside ours, that of LIF tables of ne
 README a few numbers and the benchmarks in short, between lines such as `<!-- numbers: begin -->`
 and `<!-- numbers: end -->`. They come from the records that `examples.reproductions` shows, those
 of the adaptive LSTM, and the JSON files of `benchmarks`. README and start page get the certificate
-of the demo, the page of export what training in integers gives: of them `examples/results` keeps
-the `results.json`, as `quickstart.json`, `plain_export.json` and
+of the demo, the page of export what integers change and what training in them gives: their
+`results.json` are kept in `examples/results`, as `quickstart.json`, `plain_export.json` and
 `quantization_aware-PRESET-SEED.json`.
 """
 
 import argparse
-import itertools
 import json
 from pathlib import Path
 
@@ -27,8 +26,12 @@ ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 DEMO = ROOT / "examples" / "results" / "quickstart.json"
 AWARE = ("full", "small")  # presets
-# The tables of the page of export, and how many models each has, in the order of the program.
-PLAIN = {"plain-lif": 10, "plain-conv": 2, "plain-own": 2}
+# The models of the tables of plain export.
+PLAIN = {
+    "plain-lif": plain_export.LIFS,
+    "plain-conv": plain_export.CONVOLUTIONS,
+    "plain-own": plain_export.OURS,
+}
 HEADINGS = ("Experiment", "Published", "Here", "Beside it")
 # The README shows two experiments of a paper with a published number, these first.
 SHORT = (
@@ -50,7 +53,7 @@ PAPERS = {
     "spiking_lstm": "003",
     "src": "004",
 }
-# The records of which the page of LIF has a table, with seed 0.
+# Names of the records of seed 0 that the page of LIF shows.
 RECURRENT = (
     "table-vowels-reduced",
     "speech-synthetic-reduced",
@@ -242,12 +245,12 @@ def of_export():
     """The tables of the page of export."""
     page, kept, tables = ROOT / "docs/export.md", experiment.load(DEMO.parent), {}
     for preset in AWARE:
-        named = f"quantization_aware-{preset}"
-        runs = [run for name, run in kept.items() if name.startswith(named)]
+        of_preset = f"quantization_aware-{preset}-"
+        runs = [run for name, run in kept.items() if name.startswith(of_preset)]
         tables[page, f"aware-{preset}"] = aware(runs)
-    plain = iter(kept["plain_export"]["rows"])
-    for name, count in PLAIN.items():
-        tables[page, name] = markdown(plain_export.lines([*itertools.islice(plain, count)]))
+    for name, models in PLAIN.items():
+        found = [row for row in kept["plain_export"]["rows"] if row["model"] in models]
+        tables[page, name] = markdown(plain_export.lines(found))
     return tables
 
 
