@@ -57,6 +57,7 @@ PAPERS = {
 RECURRENT = (
     "table-vowels-reduced",
     "speech-synthetic-reduced",
+    "speech-synthetic-wide",
     "table-digits-reduced",
 )
 # What the benchmarks of the README compare with, and the names of it in `benchmarks.subjects`.

@@ -1,6 +1,7 @@
 """Phones of each frame of sentences, and the phone error rate: the paper's task without Kaldi.
 
-    python -m examples.inherent_recurrence.speech                                synthetic speech
+    python -m examples.inherent_recurrence.speech                 synthetic speech
+    python -m examples.inherent_recurrence.speech --preset wide   the paper's width
     python -m examples.inherent_recurrence.speech --source timit --data-dir DIR
     python -m examples.inherent_recurrence.speech --source librispeech --data-dir DIR
 
@@ -62,7 +63,7 @@ PRESETS = {
         "jit": False,
     },
 }
-# The paper's width, on which it depends how many multiplications are saved.
+# The paper's width: how many multiplications are saved depends on it.
 PRESETS["wide"] = {**PRESETS["reduced"], "units": 550, "rates": [0.002, 0.01], "seeds": 1}
 # The paper's synthetic counterpart does not exist: as many sentences as TIMIT has.
 AS_TIMIT = {"train": 3696, "test": 1344}
