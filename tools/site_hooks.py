@@ -24,8 +24,8 @@ WIDE = ("reproductions.md", "adaptive_lstm.md", "support.md", "benchmarks/result
 LINK = re.compile(r"(!?\[([^\]]*)\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 WORD = re.compile(r"_\{([a-z]{3,})\}")  # a word as an index stands upright
 LONG = re.compile(r"<td([^>]*)>(?=[^<]{80})")  # a cell of a table that begins with so many letters
-CELL = re.compile(r"<td.*?</td>", re.DOTALL)
-PERCENT = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")  # a narrow column would begin a new line there
+CODE = re.compile(r"(<pre.*?</pre>|<code.*?</code>)", re.DOTALL)
+PERCENT = re.compile(r"(?<=\d) (?=[%±])|(?<=±) ")  # no new line is to begin there
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -91,6 +91,8 @@ def on_page_content(content, page, config, files):
         return latex2mathml.converter.convert(latex, display=display)
 
     content = MATHS.sub(formula, content)
-    content = CELL.sub(lambda cell: PERCENT.sub("\N{NO-BREAK SPACE}", cell[0]), content)
+    texts = CODE.split(content)
+    texts[::2] = (PERCENT.sub("\N{NO-BREAK SPACE}", text) for text in texts[::2])
+    content = "".join(texts)
     # Browsers give columns of words that can be broken no room for their length.
     return LONG.sub(r'<td class="long"\1>', content)
