@@ -455,13 +455,16 @@ def fit(
     # Callbacks are called outside of the scope: when Keras saves a model it makes variables, which
     # in the scope all workers would have to make.
     with naming_the_lost(), _summed_first(model.optimizer, strategy):
-        first = data if isinstance(data, tf.data.Dataset) else data(0, _context(strategy))
         if isinstance(data, tf.data.Dataset):
+            first, batches = data, 1
             _check_training(data, strategy)
+        else:
+            context = _context(strategy)
+            first = data(0, context)
+            # Each replica of this worker takes one in a step.
+            batches = max(1, context.num_replicas_in_sync // context.num_input_pipelines)
         _build(model, strategy, first.element_spec)
-        steps = int(first.cardinality())
-        if not isinstance(data, tf.data.Dataset):
-            steps //= max(1, strategy.num_replicas_in_sync // max(1, len(_workers())))
+        steps = int(first.cardinality()) // batches
         backup = _Backup(model, strategy, backup, chief, callbacks, steps)
         state = backup.restore() or {"epoch": initial_epoch, "step": 0}
         epoch, done, history = state["epoch"], state["step"], state.get("history", {})
