@@ -323,6 +323,12 @@ def command(module, given, parser):
     return " ".join(words)
 
 
+def percent(share, deviation=None):
+    """A share in percent with one decimal, and its deviation."""
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * share:.1f}{spread} %"
+
+
 def results(module, given):
     """The folder of the records of a module of `examples`, such as `"spiking_lstm.images"`."""
     return given.results or given.output or Path("runs", *module.split("."))

@@ -11,7 +11,6 @@ several steps, sees each row for four. Writes results.json.
 import argparse
 import json
 import time
-import warnings
 
 import keras
 import numpy as np
@@ -19,9 +18,8 @@ from keras import layers
 from rich.console import Console
 from rich.table import Table
 
-import lava_export
 from examples import experiment
-from examples.quantization_aware import digits, train
+from examples.quantization_aware import digits, exported, repeated, train
 from keras_spiking_rnn import (
     LIF,
     LIFLSTM,
@@ -162,30 +160,25 @@ def disturbed(model, names, x, seed):
 
 def measure(name, preset, data, seed, modes):
     """What is found of a model, a dictionary: shares, and lists of those of its layers."""
-    (x, y), (x_test, y_test) = data
-    x, x_test = (np.repeat(images, STEPS_OF_A_ROW.get(name, 1), axis=1) for images in (x, x_test))
+    (x, y), (x_test, y_test) = repeated(data, STEPS_OF_A_ROW.get(name, 1))
     keras.utils.set_random_seed(seed)
     model = network(name, x.shape[1], preset["units"])
     train(model, x, y, preset["epochs"], 5e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
-        integers = lava_export.export(model, x[:256])
-    same = integers.predict(x_test) == model.predict(x_test, verbose=0).argmax(axis=-1)
-    report = lava_export.verify(
-        model, integers, x_test, y_test, samples_stock=preset["stock"], modes=modes
+    integers, same, report = exported(
+        model, x[:256], x_test, y_test, samples_stock=preset["stock"], modes=modes
     )
-    stage, of_layers = report.float_stage, integers.quantization.layers
+    stage = report.float_stage
     changed_then, same_then = disturbed(model, report.layers, x_test, seed)
     return {
         "model": name,
         "float": stage.float_accuracy,
         "integers": stage.integer_accuracy,
-        "same": float(same.mean()),
+        "same": same,
         "changed": [
             wrong / max(1, spikes)
             for wrong, spikes in zip(stage.mismatches, stage.float_spikes, strict=True)
         ],
-        "sums": [layer.decoded_error for layer in of_layers],
+        "sums": [layer.decoded_error for layer in integers.quantization.layers],
         "pulses": stage.pulses,
         "changed_then": changed_then,
         "same_then": same_then,
@@ -198,9 +191,9 @@ def measure(name, preset, data, seed, modes):
     }
 
 
-def percent(shares):
+def of_layers(shares):
     """Shares of layers in percent; of those that are not known, nothing."""
-    return ", ".join(f"{100 * share:.1f} %" for share in shares if share is not None)
+    return ", ".join(experiment.percent(share) for share in shares if share is not None)
 
 
 def lines(rows):
@@ -211,11 +204,11 @@ def lines(rows):
         found.append(
             (
                 row["model"],
-                *(percent([row[key]]) for key in ("float", "integers", "same")),
-                *(percent(row[key]) for key in ("changed", "sums")),
+                *(experiment.percent(row[key]) for key in ("float", "integers", "same")),
+                *(of_layers(row[key]) for key in ("changed", "sums")),
                 "; ".join(pulses),
-                percent(row["changed_then"]),
-                percent([row["same_then"]]),
+                of_layers(row["changed_then"]),
+                experiment.percent(row["same_then"]),
             )
         )
     columns = [column for column in zip(*found, strict=True) if any(column[1:])]

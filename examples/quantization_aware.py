@@ -58,6 +58,11 @@ def digits(train, test, seed):
     return (images[:train], labels[:train]), (images[train:], labels[train:])
 
 
+def repeated(data, steps):
+    """What `digits` gives, with each row for a number of steps."""
+    return tuple((np.repeat(images, steps, axis=1), labels) for images, labels in data)
+
+
 def layers(name, units):
     """The layers of a model."""
     head = [TimeSum(mean=True), keras.layers.Dense(10)]
@@ -94,23 +99,28 @@ def train(model, x, y, epochs, rate):
     model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
 
 
+def exported(model, calibration, x, y, **options):
+    """Exports and verifies: network, share of samples with the same label in both, and report."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
+        network = lava_export.export(model, calibration)
+    same = network.predict(x) == model.predict(x, verbose=0).argmax(axis=-1)
+    return network, float(same.mean()), lava_export.verify(model, network, x, y, **options)
+
+
 def deployed(title, model, calibration, x, y, modes):
     """Exports, verifies and prints: a dictionary of shares of samples, and of outputs changed.
 
     `changed` counts outputs that differ between Keras and the integers, relative to those of Keras
     that are not 0.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table says what is lost
-        network = lava_export.export(model, calibration)
-    same = network.predict(x) == model.predict(x, verbose=0).argmax(axis=-1)
-    report = lava_export.verify(model, network, x, y, modes=modes)
+    _, same, report = exported(model, calibration, x, y, modes=modes)
     stage = report.float_stage
     found = {
         "keras": stage.float_accuracy,
         "integers": stage.integer_accuracy,
         "lava": report.lava[0].accuracy if modes else None,
-        "same": float(same.mean()),
+        "same": same,
         "changed": sum(stage.mismatches) / max(sum(stage.float_spikes), 1),
     }
     print(
@@ -123,8 +133,7 @@ def deployed(title, model, calibration, x, y, modes):
 
 def compare(name, preset, data, modes):
     """What is found of a model: a dictionary for each of `STAGES`."""
-    (x, y), (x_test, y_test) = data
-    x, x_test = (np.repeat(images, STEPS_OF_A_ROW.get(name, 1), axis=1) for images in (x, x_test))
+    (x, y), (x_test, y_test) = repeated(data, STEPS_OF_A_ROW.get(name, 1))
     model = keras.Sequential([keras.Input(x.shape[1:]), *layers(name, preset["units"])])
     train(model, x, y, preset["epochs"], 5e-3)
 

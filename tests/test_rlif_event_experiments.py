@@ -50,7 +50,7 @@ def test_a_scale_stands_beside_that_of_table_2(records):
     record = records[0]["scales-mnist"]
     (row,) = record["rows"]
     assert row["published"] == "92.46 % (recorded: MNIST-DVS)"
-    assert row["ours"] == networks.percent(record["numbers"]["16"]["accuracy"])
+    assert row["ours"] == experiment.percent(record["numbers"]["16"]["accuracy"])
     assert "64 x 64 pixels (paper 128 x 128)" in row["protocol"]
 
 

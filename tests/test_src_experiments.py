@@ -50,8 +50,8 @@ def test_a_row_has_the_paper_s_numbers_ours_and_those_of_lif(records):
     (row,) = record["rows"]
     assert row["what"] == "MNIST, latency code, 2 layers"
     assert row["published"] == "98.3 % (LIF 96.92 %)"
-    assert row["ours"] == networks.percent(record["numbers"]["2-src"]["accuracy"])
-    assert row["beside"] == "LIF " + networks.percent(record["numbers"]["2-lif"]["accuracy"])
+    assert row["ours"] == experiment.percent(record["numbers"]["2-src"]["accuracy"])
+    assert row["beside"] == "LIF " + experiment.percent(record["numbers"]["2-lif"]["accuracy"])
     assert "200 images, 100 to test" in row["protocol"]
     assert "30 steps (paper 200)" in row["protocol"]
     assert "1 epochs (paper 100)" in row["protocol"]

@@ -206,7 +206,7 @@ def recurrent(record):
                 title,
                 *(each and networks.told(each) for each in found.values()),
                 f"{of_paper['parameters']:,.0f}",
-                networks.percent(of_paper["zeros"]),
+                experiment.percent(of_paper["zeros"]),
                 f"{of_paper['multiplications']:,.0f}",
                 f"1 / {gru / of_paper['multiplications']:.1f}",
             )
@@ -231,9 +231,9 @@ def aware(runs):
     return markdown(lines)
 
 
-def of_models():
-    """The tables of the pages of models."""
-    found, pages = rows(), ROOT / "docs/models"
+def of_models(found):
+    """The tables of the pages of models, from the rows of all records."""
+    pages = ROOT / "docs/models"
     tables = {(pages / f"{page}.md", "numbers"): of_paper(of_page(page, found)) for page in PAPERS}
     tables[pages / "adaptive_lstm.md", "numbers"] = markdown([HEADINGS[:3], *adaptive()])
     of_paper_002 = experiment.load(ROOT / "examples/inherent_recurrence/results")
@@ -257,8 +257,9 @@ def of_export():
 
 def texts():
     """The text for each page and each name of marks."""
-    tables = of_models() | of_export()
-    tables[ROOT / "README.md", "numbers"] = short(rows())
+    found = rows()
+    tables = of_models(found) | of_export()
+    tables[ROOT / "README.md", "numbers"] = short(found)
     tables[ROOT / "README.md", "benchmarks"] = speed()
     demo = certificate(json.loads(DEMO.read_text(encoding="utf-8")))
     for page in ("README.md", "docs/index.md"):

@@ -49,7 +49,7 @@ def rows(numbers, protocol, said):
     """The rows of the table of reproductions: one for Figure 5(a) and one for 5(b)."""
 
     def shown(key):
-        return networks.percent(numbers[key]["accuracy"], numbers[key]["deviation"])
+        return experiment.percent(numbers[key]["accuracy"], numbers[key]["deviation"])
 
     narrow = [key for key in numbers if key.endswith(f"-{protocol['units']}")]
     wide = [key for key in numbers if key not in narrow]
@@ -102,7 +102,8 @@ def main(arguments=None):
             seeds,
         )
         print(
-            f"{bits} bits, {units} units: {networks.percent(numbers[key]['accuracy'])}", flush=True
+            f"{bits} bits, {units} units: {experiment.percent(numbers[key]['accuracy'])}",
+            flush=True,
         )
     said = (
         f"JapaneseVowels, {len(training[0])} to train on and {len(test[0])} to test on (paper: "

@@ -140,7 +140,7 @@ def rows(numbers, protocol):
     result = []
     for key, found in numbers.items():
         shown = {
-            each: networks.percent(found[each])
+            each: experiment.percent(found[each])
             for each in ("float", "exported", "aware", "integers", "lava")
         }
         result.append(

@@ -236,10 +236,10 @@ def rows(numbers, protocol):
                 **common,
                 "what": f"Recall after {lag} steps (synthetic), chance 25 %",
                 "ours": ", ".join(
-                    f"{key} {networks.percent(accuracy[key])}" for key in ("v1", "v2")
+                    f"{key} {experiment.percent(accuracy[key])}" for key in ("v1", "v2")
                 ),
                 "beside": ", ".join(
-                    f"{TITLES[key]} {networks.percent(accuracy[key])}"
+                    f"{TITLES[key]} {experiment.percent(accuracy[key])}"
                     for key in ("traditional", "learned")
                 ),
                 "protocol": said,
@@ -264,7 +264,7 @@ def measured(neuron, protocol, seed, seen, without_biases):
     for lag in protocol["lags"]:
         model, accuracy = learned(neuron, lag, protocol, seed)
         found["recall"][f"{neuron}-{lag}"] = accuracy
-        print(f"{TITLES[neuron]}, {lag} steps: {networks.percent(accuracy)}", flush=True)
+        print(f"{TITLES[neuron]}, {lag} steps: {experiment.percent(accuracy)}", flush=True)
     if neuron in ("v1", "v2") and without_biases:
         key = f"{neuron} without biases-{longest}"
         found["recall"][key] = learned(neuron, longest, protocol, seed, False)[1]

@@ -466,7 +466,7 @@ def beside(key, numbers):
     found = numbers[key]
     said = [
         f"{found['parameters']:.0f} parameters",
-        f"{percent(found['zeros'])} zeros",
+        f"{experiment.percent(found['zeros'])} zeros",
         f"{found['multiplications']:.0f} multiplications a step",
     ]
     gru, lstm = (numbers.get(f"{name}-full") for name in ("gru", "lstm"))
@@ -482,10 +482,4 @@ def beside(key, numbers):
 def told(found):
     """The accuracy of what `compared` gives, with its deviation if it is of several seeds."""
     several = len(found["accuracies"]) > 1
-    return percent(found["accuracy"], found["deviation"] if several else None)
-
-
-def percent(share, deviation=None):
-    """A share in percent with one decimal, and its deviation."""
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
-    return f"{100 * share:.1f}{spread} %"
+    return experiment.percent(found["accuracy"], found["deviation"] if several else None)

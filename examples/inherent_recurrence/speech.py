@@ -270,9 +270,9 @@ def rows(source, numbers, protocol, config):
         beside = networks.beside(key, numbers)
         if "accuracy" in found:
             ours = f"{networks.told(found)} of frames"
-            beside.insert(0, f"phone error rate {networks.percent(found['phone_error_rate'])}")
+            beside.insert(0, f"phone error rate {experiment.percent(found['phone_error_rate'])}")
         else:
-            ours = f"word error rate {networks.percent(found['word_error_rate'])}"
+            ours = f"word error rate {experiment.percent(found['word_error_rate'])}"
         result.append(
             {
                 "paper": "002",

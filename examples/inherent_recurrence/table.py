@@ -92,7 +92,7 @@ def rows(dataset, numbers, protocol):
                 "paper": "002",
                 "what": f"Table 1, {TITLES[dataset]}: {networks.titled(key)}",
                 "published": PUBLISHED[neuron] if bits == "6" else "",
-                "ours": networks.percent(found["accuracy"], found["deviation"]),
+                "ours": experiment.percent(found["accuracy"], found["deviation"]),
                 "beside": ", ".join(networks.beside(key, numbers)),
                 "protocol": protocol,
             }
@@ -141,8 +141,8 @@ def main(arguments=None):
         )
         shown = numbers[key]
         print(
-            f"{key}: {networks.percent(shown['accuracy'], shown['deviation'])}, "
-            f"{networks.percent(shown['zeros'])} zeros, "
+            f"{key}: {experiment.percent(shown['accuracy'], shown['deviation'])}, "
+            f"{experiment.percent(shown['zeros'])} zeros, "
             f"{shown['multiplications']:.0f} multiplications, {shown['seconds']:.1f} s",
             flush=True,
         )

@@ -61,7 +61,7 @@ def rows(dataset, numbers, said):
             "published": "10.1 times fewer multiplications than GRU at 8/64 of V_max",
             "ours": "; ".join(
                 f"{steps}/64 of V_max: {networks.told(found)}, "
-                f"{networks.percent(found['zeros'])} zeros"
+                f"{experiment.percent(found['zeros'])} zeros"
                 for steps, found in spiking.items()
             ),
             "beside": "times fewer multiplications than GRU: "
@@ -116,8 +116,8 @@ def main(arguments=None):
         )
         shown = numbers[str(steps)]
         print(
-            f"{steps}: {networks.percent(shown['accuracy'])}, "
-            f"{networks.percent(shown['zeros'])} zeros",
+            f"{steps}: {experiment.percent(shown['accuracy'])}, "
+            f"{experiment.percent(shown['zeros'])} zeros",
             flush=True,
         )
     unit = "pieces of sentences" if each_step else "recordings"

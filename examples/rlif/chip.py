@@ -27,17 +27,17 @@ RATE = 3e-4
 
 def rows(found, differences):
     """The row of the table of reproductions, of what `examples.on_chip.deploy` gives."""
-    aware = f"trained on in integers {networks.percent(found['aware'])}"
+    aware = f"trained on in integers {experiment.percent(found['aware'])}"
     return [
         {
             "paper": "000",
             "what": f"On the chip: {cameras.TITLES[DATASET]}, ConvRLIF2D",
             "published": "",
-            "ours": f"integers {networks.percent(found['integers'])}, "
-            f"Lava {networks.percent(found['lava'])} of {found['lava_samples']} "
+            "ours": f"integers {experiment.percent(found['integers'])}, "
+            f"Lava {experiment.percent(found['lava'])} of {found['lava_samples']} "
             f"({found['mismatches']} mismatches)",
-            "beside": f"float {networks.percent(found['float'])}, exported at once "
-            f"{networks.percent(found['exported'])}, {aware}; "
+            "beside": f"float {experiment.percent(found['float'])}, exported at once "
+            f"{experiment.percent(found['exported'])}, {aware}; "
             f"{found['spikes']:,.0f} spikes an inference",
             "protocol": differences,
             "report": found["report"],

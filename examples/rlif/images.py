@@ -91,7 +91,7 @@ def run(given, parser):
                 "paper": "000",
                 "what": title if scale is None else f"{title}, scale {scale}",
                 "published": published(given.dataset, scale),
-                "ours": networks.percent(numbers[key]["accuracy"]),
+                "ours": experiment.percent(numbers[key]["accuracy"]),
                 "beside": f"{numbers[key]['parameters']:,} parameters",
                 "protocol": networks.differences(protocol, parts),
             }

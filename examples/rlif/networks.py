@@ -180,15 +180,9 @@ def measured(parts, protocol, kind, classes, output, name, seed):
     }
 
 
-def percent(share):
-    """A share in percent with one decimal."""
-    return f"{100 * share:.1f} %"
-
-
 def spread(shares):
     """The mean of several shares in percent, and their deviation if there are several."""
-    deviation = f" ± {100 * np.std(shares):.1f}" if len(shares) > 1 else ""
-    return f"{100 * np.mean(shares):.1f}{deviation} %"
+    return experiment.percent(np.mean(shares), np.std(shares) if len(shares) > 1 else None)
 
 
 def differences(protocol, parts):

@@ -44,7 +44,7 @@ def rows(numbers, protocol, differences):
             "published": "",
             "ours": ", ".join(
                 f"T = {steps} of {count}: "
-                f"{networks.percent(numbers[f'{count} x {steps}']['accuracy'])}"
+                f"{experiment.percent(numbers[f'{count} x {steps}']['accuracy'])}"
                 for count, steps in pairs
             ),
             "beside": "",
@@ -78,7 +78,7 @@ def main(arguments=None):
             name.replace(" ", ""),
             given.seed,
         )[1]
-        print(f"{steps} frames of {count} events: {networks.percent(numbers[name]['accuracy'])}")
+        print(f"{steps} frames of {count} events: {experiment.percent(numbers[name]['accuracy'])}")
     differences = (
         f"{len(both[0])} recordings, {len(both[1])} to test, 34 x 34 pixels (paper 128 x 128), "
         f"{' and '.join(map(str, protocol['filters']))} filters, {protocol['epochs']} epochs; one "

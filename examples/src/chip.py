@@ -61,11 +61,11 @@ def rows(title, numbers, protocol):
             "paper": "004",
             "what": f"On the chip: {title}, {networks.TITLES[neuron]}",
             "published": "",
-            "ours": f"integers {networks.percent(found['integers'])}, "
-            f"Lava {networks.percent(found['lava'])} of {found['lava_samples']} "
+            "ours": f"integers {experiment.percent(found['integers'])}, "
+            f"Lava {experiment.percent(found['lava'])} of {found['lava_samples']} "
             f"({found['mismatches']} mismatches)",
-            "beside": f"float {networks.percent(found['float'])}, "
-            f"exported at once {networks.percent(found['exported'])}; "
+            "beside": f"float {experiment.percent(found['float'])}, "
+            f"exported at once {experiment.percent(found['exported'])}; "
             f"{found['spikes']:,.0f} spikes an inference",
             "protocol": protocol,
             "report": found["report"],

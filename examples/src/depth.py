@@ -91,7 +91,7 @@ def main(arguments=None):
             model, found = networks.measured(parts, protocol, case, output, name, given.seed)
             found["gradients"] = gradient_norms(model, *(each[:100] for each in parts[1]))
             numbers[name] = found
-            print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
+            print(f"Test: {experiment.percent(numbers[name]['accuracy'])}")
     experiment.record(
         "src.depth",
         given,

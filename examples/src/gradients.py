@@ -52,7 +52,7 @@ PRESETS = {
 
 def summary(accuracies):
     """Mean and range of accuracies in percent."""
-    mean = networks.percent(np.mean(accuracies))
+    mean = experiment.percent(np.mean(accuracies))
     if len(accuracies) == 1:
         return mean
     return f"{mean} ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f})"
@@ -96,7 +96,7 @@ def main(arguments=None):
             print(f"{TITLES[variant]}, seed {seed}")
             _, found = networks.measured(parts, protocol, case, output, f"{variant}-{seed}", seed)
             numbers[variant].append(found)
-            print(f"Test: {networks.percent(found['accuracy'])}")
+            print(f"Test: {experiment.percent(found['accuracy'])}")
     experiment.record(
         "src.gradients",
         given,

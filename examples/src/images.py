@@ -117,7 +117,7 @@ def run(given, parser, coding):
             print(f"{given.dataset}, {coding}: {layers} layers of {networks.TITLES[neuron]}")
             case = {"neuron": neuron, "coding": coding, "layers": layers}
             numbers[name] = networks.measured(parts, protocol, case, output, name, given.seed)[1]
-            print(f"Test: {networks.percent(numbers[name]['accuracy'])}")
+            print(f"Test: {experiment.percent(numbers[name]['accuracy'])}")
     experiment.record(
         f"src.images, {given.dataset}, {coding}",
         given,

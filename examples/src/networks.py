@@ -300,11 +300,8 @@ def by_layers(numbers):
     """
     for layers in sorted({int(key.partition("-")[0]) for key in numbers}):
         found = {neuron: numbers.get(f"{layers}-{neuron}") for neuron in NEURONS}
-        shown = {neuron: percent(run["accuracy"]) for neuron, run in found.items() if run}
+        shown = {
+            neuron: experiment.percent(run["accuracy"]) for neuron, run in found.items() if run
+        }
         ours = shown.pop("src", "")
         yield layers, ours, ", ".join(f"{TITLES[each]} {text}" for each, text in shown.items())
-
-
-def percent(share):
-    """A share in percent with one decimal."""
-    return f"{100 * share:.1f} %"

@@ -84,7 +84,7 @@ def main(arguments=None):
                 model, x_test, y_test, protocol["batch_size"]
             )
             numbers[key].append(found)
-            print(f"Test: {networks.percent(found['accuracy'])}")
+            print(f"Test: {experiment.percent(found['accuracy'])}")
     experiment.record(
         "src.noise",
         given,
